@@ -1,0 +1,47 @@
+# make demo   everything on this machine, the demo page on http://localhost:8080
+# make test   lint, types, import contracts, then all tests
+# Each sets up what it needs first, once. ARGS goes to what is run: make test ARGS="-k sessions".
+
+ARGS ?=
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+PROJECT := pyproject.toml requirements/build.txt scripts/venv.sh
+
+.PHONY: demo test lint format wheel bench lock clean
+
+demo: .venv/.runtime
+	@exec .venv/bin/headgate dev $(ARGS)
+
+test: .venv/.dev .venv/.debian
+	@scripts/lint.sh
+	@scripts/test.sh $(ARGS)
+
+lint: .venv/.dev
+	@scripts/lint.sh
+
+format: .venv/.dev
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+wheel: .venv/.dev
+	@scripts/wheel.sh
+
+bench: .venv/.dev
+	@scripts/bench.sh $(ARGS)
+
+lock: .venv/.dev
+	@scripts/lock.sh $(ARGS)
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: requirements/runtime.txt $(PROJECT)
+	@scripts/venv.sh runtime
+
+.venv/.dev: requirements/dev.txt $(PROJECT)
+	@scripts/venv.sh dev
+
+.venv/.debian: scripts/debian.sh | .venv/.dev
+	@scripts/debian.sh
+	@touch $@

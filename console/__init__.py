@@ -1,0 +1,1 @@
+"""The operator's room: the command line, everything in one process tree for development, the demo."""

@@ -1,0 +1,95 @@
+/** Puts the page together. */
+import { Connection } from './connection.js';
+import { byId } from './dom.js';
+import { askName } from './join.js';
+import { Log } from './log.js';
+import { Notice } from './notice.js';
+import { randomName } from './people.js';
+import { CHANNEL, Room } from './room.js';
+import { Status } from './status.js';
+
+async function json(url, options) {
+  const response = await fetch(url, options);
+  if (!response.ok) throw new Error(`${url} answered ${response.status}.`);
+  return response.json();
+}
+
+/** What the next session needs: where the gateway is, the hash of its certificate, a token for this name. */
+async function prepare(name, me) {
+  const body = JSON.stringify({ name });
+  const [config, { token, user }] = await Promise.all([
+    json('/config.json', { cache: 'no-store' }),
+    json('/token', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body }),
+  ]);
+  showApplication(config);
+  Object.assign(me, user);
+  return { url: config.url, certificateHash: config.certificateHash, token };
+}
+
+function showApplication({ application, applicationNote, version }) {
+  byId('application').dataset.application = application;
+  byId('application-name').textContent = application === 'laravel' ? 'Laravel' : 'Stand-in application';
+  byId('application-note').textContent = applicationNote ?? '';
+  byId('version').textContent = version ?? '';
+}
+
+function setUpViews() {
+  const main = byId('main');
+  for (const button of byId('views').querySelectorAll('button')) {
+    button.addEventListener('click', () => show(button.dataset.view));
+  }
+  function show(view) {
+    main.dataset.view = view;
+    for (const button of byId('views').querySelectorAll('button')) {
+      button.setAttribute('aria-pressed', String(button.dataset.view === view));
+    }
+  }
+  return show;
+}
+
+function follow(connection, { me, room, log, status, notice }) {
+  connection.addEventListener('roundtrip', ({ detail }) => status.roundTrip(detail));
+  connection.addEventListener('state', ({ detail }) => {
+    const { state, welcome } = detail;
+    status.set(state, welcome?.sessionId);
+    if (state === 'connecting') {
+      notice.retrying();
+    } else if (state === 'connected') {
+      notice.hide();
+      log.own(welcome.sessionId);
+      room.enter({ id: welcome.userId ?? me.id, name: me.name });
+    } else {
+      room.leave();
+      notice.closed(detail);
+    }
+  });
+}
+
+async function start() {
+  const show = setUpViews();
+  byId('channel').textContent = CHANNEL;
+  byId('second-window').href = `?name=${encodeURIComponent(randomName())}`;
+  const me = {};
+  const connection = new Connection(() => prepare(me.name, me));
+  const log = new Log((id) => room.nameOf(id));
+  const room = new Room(connection, (event) => {
+    show('log');
+    log.reveal(event);
+  });
+  const status = new Status();
+  const notice = new Notice(() => connection.open());
+  log.connect('/log');
+  json('/config.json').then(showApplication, () => {});
+  if (new URLSearchParams(location.search).has('nowt') || !('WebTransport' in globalThis)) {
+    status.set('unsupported');
+    notice.unsupported();
+    return;
+  }
+  follow(connection, { me, room, log, status, notice });
+  me.name = await askName();
+  connection.open();
+  addEventListener('pagehide', () => connection.close());
+  addEventListener('pageshow', ({ persisted }) => persisted && connection.open());
+}
+
+start();

@@ -1,0 +1,102 @@
+/** The page's connection: one session after another, with the waits between them. */
+import { mayReconnect } from './close-codes.js';
+import { Session } from './session.js';
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 15_000;
+/** A session that lived so long starts the waits from the shortest again. */
+const STEADY_MS = 5_000;
+
+/**
+ * How long to wait before an attempt, in milliseconds: doubled each time, between half and all of it by chance, so that the
+ * pages that one restart has cut off do not all return in the same moment.
+ */
+export function backoff(failures, chance = Math.random()) {
+  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures) * (0.5 + chance / 2);
+}
+
+/**
+ * Events: `state` with {state, welcome?, closure?, url?, retryIn?}, where state is connecting, connected or closed and retryIn is in
+ * milliseconds, or null when nothing more is tried; and what the open session says: `frame`, `datagram`, `roundtrip`.
+ */
+export class Connection extends EventTarget {
+  #prepare;
+  #session = null;
+  #failures = 0;
+  #timer = null;
+  #run = 0;
+
+  /** @param {() => Promise<{url: string, certificateHash: string, token: string}>} prepare  called anew before each session,
+   *  because certificate and token do not outlive a restart of the gateway */
+  constructor(prepare) {
+    super();
+    this.#prepare = prepare;
+  }
+
+  /** Connects now, whatever wait is under way. */
+  open() {
+    this.close();
+    this.#failures = 0;
+    this.#attempt();
+  }
+
+  /** Ends the session and the attempts. */
+  close() {
+    clearTimeout(this.#timer);
+    this.#run += 1;
+    this.#session?.close();
+    this.#session = null;
+  }
+
+  send(frame) {
+    this.#session?.send(frame);
+  }
+
+  sendDatagram(frame) {
+    this.#session?.sendDatagram(frame);
+  }
+
+  async #attempt() {
+    const run = (this.#run += 1);
+    this.#tell({ state: 'connecting' });
+    let settings = null;
+    let closure;
+    try {
+      settings = await this.#prepare();
+      if (run !== this.#run) return;
+      closure = await this.#live(settings, run);
+    } catch (error) {
+      closure = { by: 'server', code: null, reason: error.message };
+    }
+    if (run === this.#run) this.#pause(closure, settings?.url);
+  }
+
+  /** Opens one session and follows it to its end; gives its Closure. */
+  async #live(settings, run) {
+    const session = new Session(settings);
+    this.#session = session;
+    for (const type of ['frame', 'datagram', 'roundtrip']) {
+      session.addEventListener(type, ({ detail }) => {
+        if (run === this.#run) this.dispatchEvent(new CustomEvent(type, { detail }));
+      });
+    }
+    const welcome = await session.open();
+    const since = performance.now();
+    if (welcome && run === this.#run) this.#tell({ state: 'connected', welcome, url: settings.url });
+    const closure = await session.closed;
+    if (welcome && performance.now() - since > STEADY_MS) this.#failures = 0;
+    return closure;
+  }
+
+  #pause(closure, url) {
+    this.#session = null;
+    const retryIn = mayReconnect(closure) ? backoff(this.#failures) : null;
+    this.#failures += 1;
+    if (retryIn !== null) this.#timer = setTimeout(() => this.#attempt(), retryIn);
+    this.#tell({ state: 'closed', closure, url, retryIn });
+  }
+
+  #tell(detail) {
+    this.dispatchEvent(new CustomEvent('state', { detail }));
+  }
+}

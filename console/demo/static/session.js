@@ -1,0 +1,202 @@
+/** One WebTransport session with the gateway: from the handshake and the auth frame to its end. It does not reconnect. */
+import { FrameSplitter, decodeDatagram, encodeDatagram, encodeFrame } from './frames.js';
+
+const HANDSHAKE_MS = 10_000;
+const AUTH_MS = 8_000;
+const PING_EVERY_MS = 3_000;
+const PONG_WITHIN_MS = 8_000;
+/** After the gateway's last word, how long its close may take before this side stops waiting for it. */
+const CLOSE_WITHIN_MS = 1_500;
+
+/**
+ * Events: `frame` and `datagram` with the frame as detail, `roundtrip` with milliseconds.
+ * `closed` resolves once, with a Closure (close-codes.js), however the session ends.
+ */
+export class Session extends EventTarget {
+  #settings;
+  #transport = null;
+  #writer = null;
+  #datagrams = null;
+  #ready = false;
+  #lastWord = null;
+  #pinged = null;
+  #timers = [];
+  #resolveClosed;
+  #ended = false;
+
+  /** @param {{url: string, certificateHash: string|null, token: string}} settings  the hash is SHA-256 in base64 */
+  constructor(settings) {
+    super();
+    this.#settings = settings;
+    this.closed = new Promise((resolve) => { this.#resolveClosed = resolve; });
+  }
+
+  /** Opens the session; gives the gateway's auth_success, or null when it ended before (then see `closed`). */
+  async open() {
+    try {
+      this.#transport = new WebTransport(this.#settings.url, transportOptions(this.#settings.certificateHash));
+      this.#transport.closed.then(
+        ({ closeCode, reason }) => this.#end({ by: 'gateway', code: closeCode ?? null, reason: reason ?? '' }),
+        (error) => this.#end(this.#cut(error)),
+      );
+      this.#after(HANDSHAKE_MS, () => this.#ready || this.#end(this.#cut(new Error('no answer in 10 s'))));
+      await this.#transport.ready;
+      this.#ready = true;
+      return await this.#authenticate();
+    } catch (error) {
+      this.#end(this.#cut(error));
+      return null;
+    }
+  }
+
+  /** Writes one frame to the control stream. A write that fails is told by `closed`. */
+  send(frame) {
+    this.#writer?.write(encodeFrame(frame)).catch(() => {});
+  }
+
+  /** Sends one datagram; dropped when the one before it is still waiting, since the next is newer. */
+  sendDatagram(frame) {
+    if (!this.#datagrams || this.#datagrams.desiredSize <= 0) return;
+    this.#datagrams.write(encodeDatagram(frame)).catch(() => {});
+  }
+
+  close(code = 0, reason = '') {
+    this.#end({ by: 'page', code, reason });
+  }
+
+  async #authenticate() {
+    const control = await this.#transport.createBidirectionalStream();
+    const { datagrams } = this.#transport;
+    this.#writer = control.writable.getWriter();
+    this.#datagrams = (datagrams.createWritable?.() ?? datagrams.writable).getWriter();
+    this.#readDatagrams(datagrams.readable);
+    const answer = new Promise((resolve) => {
+      this.addEventListener('authenticated', (event) => resolve(event.detail), { once: true });
+      this.closed.then(() => resolve(null));
+    });
+    this.#readControl(control.readable);
+    this.send({ type: 'auth', token: this.#settings.token, protocol: 1, id: 'auth' });
+    const late = this.#after(AUTH_MS, () => this.#end(this.#cut(new Error('no answer to the auth frame'))));
+    const welcome = await answer;
+    clearTimeout(late);
+    if (welcome) this.#startPings();
+    return welcome;
+  }
+
+  async #readControl(readable) {
+    const splitter = new FrameSplitter();
+    const reader = readable.getReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        for (const frame of splitter.push(value)) this.#receive(frame);
+      }
+      this.#expectClose('The gateway ended the control stream.');
+    } catch (error) {
+      this.#expectClose(error.message);
+    }
+  }
+
+  async #readDatagrams(readable) {
+    const reader = readable.getReader();
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        this.#receiveDatagram(value);
+      }
+    } catch {
+      // The session is over; `closed` says why.
+    }
+  }
+
+  #receiveDatagram(bytes) {
+    let frame;
+    try {
+      frame = decodeDatagram(bytes);
+    } catch (error) {
+      console.warn('A datagram could not be read:', error.message);
+      return;
+    }
+    this.dispatchEvent(new CustomEvent('datagram', { detail: frame }));
+  }
+
+  #receive(frame) {
+    switch (frame.type) {
+      case 'ping':
+        this.send({ type: 'pong' });
+        return;
+      case 'pong':
+        this.#measure();
+        return;
+      case 'auth_success':
+        this.dispatchEvent(new CustomEvent('authenticated', { detail: frame }));
+        return;
+      case 'auth_failed':
+        this.#lastWord ??= { code: 4401, reason: String(frame.error ?? '') };
+        this.#expectClose('');
+        return;
+      case 'disconnect':
+        this.#lastWord = { code: frame.code, reason: String(frame.reason ?? ''), reconnect: frame.reconnect };
+        this.#expectClose('');
+        return;
+      default:
+        this.dispatchEvent(new CustomEvent('frame', { detail: frame }));
+    }
+  }
+
+  #startPings() {
+    const ping = () => {
+      if (this.#pinged === null) {
+        this.#pinged = performance.now();
+        this.send({ type: 'ping' });
+      } else if (performance.now() - this.#pinged > PONG_WITHIN_MS) {
+        this.#end(this.#cut(new Error('The gateway has not answered for 8 s.')));
+      }
+    };
+    if (this.#ended) return;
+    ping();
+    this.#timers.push(setInterval(ping, PING_EVERY_MS));
+  }
+
+  #measure() {
+    if (this.#pinged === null) return;
+    const detail = performance.now() - this.#pinged;
+    this.#pinged = null;
+    this.dispatchEvent(new CustomEvent('roundtrip', { detail }));
+  }
+
+  /** The session's close, with its code, follows the end of its streams: wait for it, but not for ever. */
+  #expectClose(reason) {
+    this.#after(CLOSE_WITHIN_MS, () => this.#end(this.#cut(new Error(reason))));
+  }
+
+  #after(milliseconds, action) {
+    const timer = setTimeout(action, milliseconds);
+    this.#timers.push(timer);
+    return timer;
+  }
+
+  #cut(error) {
+    return { by: this.#ready ? 'lost' : 'unreachable', code: null, reason: error.message ?? String(error) };
+  }
+
+  #end(closure) {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    try {
+      this.#transport?.close({ closeCode: closure.by === 'page' ? closure.code : 0, reason: '' });
+    } catch {
+      // Already closed by the other side.
+    }
+    this.#resolveClosed(this.#lastWord && closure.by !== 'page' ? { by: 'gateway', ...this.#lastWord } : closure);
+  }
+}
+
+function transportOptions(certificateHash) {
+  if (!certificateHash) return {};
+  const value = Uint8Array.from(atob(certificateHash), (character) => character.charCodeAt(0));
+  return { serverCertificateHashes: [{ algorithm: 'sha-256', value }] };
+}

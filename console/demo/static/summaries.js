@@ -1,0 +1,72 @@
+/** One line about a log entry, and what kind of entry it is. */
+
+const quote = (text) => `“${text}”`;
+const joined = (...parts) => parts.filter((part) => part !== null && part !== undefined && part !== '').join(' · ');
+const place = (value) => (Number.isFinite(value) ? value.toFixed(3) : '–');
+
+/** Which of the three logs an entry stands in: `in`, `out` or `datagrams`, told by the stream's key, hg:{in:3} or hg:{out:3}:datagrams. */
+export function logOf(stream, type) {
+  if (/datagram/.test(stream) || type.startsWith('datagram.')) return 'datagrams';
+  return directionOf(stream, type);
+}
+
+export function directionOf(stream, type) {
+  const told = /(?:^|[{:])(in|out)(?=$|[:}])/.exec(stream);
+  return told ? told[1] : /^(session\.(authenticated|auth_failed|ended|disconnect_requested)|subscription\.|\w+\.published)/.test(type) ? 'out' : 'in';
+}
+
+/** The colour family of a type, a class name in log.css. */
+export function familyOf(type) {
+  if (/failed|ended|closed|disconnect|unsubscribed/.test(type)) return 'end';
+  if (/^message\./.test(type)) return 'message';
+  if (/^datagram\./.test(type)) return 'datagram';
+  if (/^whisper\./.test(type)) return 'whisper';
+  if (/^(channel|subscription)\./.test(type)) return 'channel';
+  if (/^session\./.test(type)) return 'session';
+  return 'other';
+}
+
+function aboutFrame(frame, channel) {
+  if (frame === null || typeof frame !== 'object') return compact(frame);
+  const content = frame.data?.content ?? frame.content;
+  if (typeof content === 'string') return joined(quote(content), channel ?? frame.channel);
+  if (frame.type === 'cursor' || frame.type === 'position') return joined(`${frame.type} ${place(frame.x)}, ${place(frame.y)}`, channel ?? frame.channel);
+  return joined(frame.type ?? compact(frame.data ?? frame), channel ?? frame.channel);
+}
+
+const SUMMARIES = {
+  'session.opened': ({ data }) => joined(data.transport, data.path, data.address),
+  'session.auth_requested': ({ data }) => joined('token sealed', data.protocol ? `protocol ${data.protocol}` : null),
+  'session.closed': ({ data }) => joined(data.code, data.reason, data.by ? `by the ${data.by}` : null),
+  'session.authenticated': ({ data, user }, name) => joined(`is ${data.info?.name ?? name(user ?? data.user)}`, data.expires_at ? 'expires' : null),
+  'session.auth_failed': ({ data }) => joined(data.error),
+  'session.disconnect_requested': ({ data }) => joined(data.code, data.reason),
+  'channel.subscribe_requested': ({ data }) => joined(data.channel, data.recover ? 'recover' : null),
+  'channel.unsubscribed': ({ data }) => joined(data.channel),
+  'subscription.granted': ({ topic, user, data }, name) => joined(target(topic), data.member?.info?.name ?? name(user), data.recover ? 'recover' : null),
+  'subscription.ended': ({ topic, data }) => joined(target(topic), data.reason),
+  'message.received': ({ data }) => aboutFrame(data.frame, data.channel),
+  'message.published': ({ topic, data }) => joined(target(topic), aboutFrame(data.frame, '')),
+  'whisper.received': ({ data }) => joined(data.event, data.channel),
+  'datagram.received': ({ data }) => aboutFrame(data.frame, data.channel),
+  'datagram.published': ({ topic, data }) => joined(target(topic), aboutFrame(data.frame, '')),
+};
+
+/** What an entry says, in one line. `nameOf(userId)` gives a member's name or null. */
+export function summarize(entry, nameOf) {
+  const name = (id) => (id === null || id === undefined || id === '' ? null : nameOf(id) ?? `user ${id}`);
+  const about = SUMMARIES[entry.type];
+  if (!about || entry.data === null || typeof entry.data !== 'object') return compact(entry.data);
+  return about(entry, name) || compact(entry.data);
+}
+
+function compact(value) {
+  const text = JSON.stringify(value) ?? '';
+  return text.length > 160 ? `${text.slice(0, 159)}…` : text;
+}
+
+/** Where a publication goes: a channel by its name, another topic by its kind. The whole topic stands in the opened entry. */
+function target(topic) {
+  const [kind, name] = String(topic ?? '').split(/:(.*)/su);
+  return `→ ${kind === 'channel' ? name : kind}`;
+}

@@ -1,0 +1,97 @@
+"""Following the log from a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+from console.records import order, streams, topic_of
+from runtime.bus.connection import connect
+from runtime.bus.cursor import Batch, follow
+from runtime.settings import Settings, mask_url
+from schemas.entry import Entry
+from schemas.errors import LogUnavailable
+from schemas.keys import Keys
+
+Write = Callable[[str, str, Entry], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entries are wanted; an empty field wants all."""
+
+    session: str = ""
+    """A session id, or the end of one as `headgate tail` shows it."""
+    type: str = ""
+    """An event type, such as `message.received`; `*` and `?` stand for anything."""
+    topic: str = ""
+    """A topic, such as `channel:lobby`; `*` and `?` stand for anything."""
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether `entry` passes."""
+        return (
+            entry.session.endswith(self.session)
+            and (not self.type or fnmatchcase(entry.type, self.type))
+            and (not self.topic or fnmatchcase(topic_of(entry), self.topic))
+        )
+
+
+async def tail(
+    settings: Settings,
+    write: Write,
+    wanted: Filter,
+    *,
+    datagrams: bool = False,
+    from_start: bool = False,
+    limit: int | None = None,
+) -> None:
+    """Give every wanted entry to `write` as it is appended, until `limit` were given, SIGINT or SIGTERM.
+
+    Entries of one partition come in the order of the log; those of several partitions that are read together are
+    sorted by the time of their append. Raises LogUnavailable when the server does not answer at the start.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    client = connect(settings)
+    try:
+        keys = await _keys_of_log(client, settings)
+        start = dict.fromkeys(streams(keys, datagrams=datagrams), "0" if from_start else "$")
+        left = limit
+        async for batch in follow(client, start):
+            given = _give(batch, write, wanted, left)
+            left = None if left is None else left - given
+            if left == 0:
+                return
+    except asyncio.CancelledError:
+        return  # Asked to end, by a signal.
+    finally:
+        await client.aclose()
+
+
+def _give(batch: Batch, write: Write, wanted: Filter, most: int | None) -> int:
+    found = [item for item in sorted(batch, key=lambda item: order(item[1])) if wanted.wants(item[2])]
+    count = 0
+    for count, item in enumerate(islice(found, most), start=1):
+        write(*item)
+    return count
+
+
+async def _keys_of_log(client: aioredis.Redis, settings: Settings) -> Keys:
+    """The keys with the number of partitions that the log was made with: whoever only reads need not be told it."""
+    try:
+        fixed = await client.hget(settings.keys.meta(), "partitions")
+    except RedisError as error:
+        raise LogUnavailable(
+            f"no answer from the log at {mask_url(settings.redis_url)} ({type(error).__name__}): "
+            "is Redis running, and is HEADGATE_REDIS_URL right?"
+        ) from error
+    return Keys(settings.prefix, int(fixed)) if fixed else settings.keys

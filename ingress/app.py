@@ -1,0 +1,137 @@
+"""The composition root of a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import UTC, datetime
+
+import redis.asyncio as aioredis
+import structlog
+
+from ingress.deliveries import Deliveries
+from ingress.gateway import Gateway
+from ingress.server.certificates import CertificateError, CertificateFiles, development_certificate
+from ingress.server.options import ListenerOptions
+from ingress.server.quic import QuicListener
+from ingress.webtransport.private import FlowLimits
+from runtime.bus.appender import Appender
+from runtime.bus.connection import check_server, connect, durability
+from runtime.http import HttpServer, operator_app
+from runtime.service import Component, Health, serve
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry
+from schemas.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+#: How often a development certificate is looked at; it is renewed days before its end (seconds).
+CERTIFICATE_CHECK_S = 3600.0
+#: Streams that HTTP/3 needs besides the client's own: the session's request; control, QPACK and grease.
+_HTTP3_BIDIRECTIONAL, _HTTP3_UNIDIRECTIONAL = 1, 4
+
+
+def certificate_files(settings: Settings) -> CertificateFiles:
+    """The configured certificate, or the development one, made when there is none that lasts."""
+    files = settings.tls_files()
+    return CertificateFiles(*files) if files else development_certificate(settings.data_dir, datetime.now(UTC))
+
+
+class Log:
+    """The connection to the log; checked at start, closed at stop. A Component."""
+
+    def __init__(self, settings: Settings, client: aioredis.Redis) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def start(self) -> None:
+        """Raises LogUnavailable or ConfigurationError."""
+        await check_server(self._client, self._settings)
+        log.info("log.connected", durable=await durability(self._client))
+
+    async def stop(self) -> None:
+        """Close."""
+        await self._client.aclose()
+
+
+class Listener:
+    """The WebTransport listener and its certificate. A Component."""
+
+    def __init__(self, settings: Settings, gateway: Gateway) -> None:
+        self._settings = settings
+        self._gateway = gateway
+        self._files = certificate_files(settings)
+        self.quic = QuicListener(
+            settings.ingress_host,
+            settings.ingress_port,
+            self._files,
+            gateway.open,
+            admit=gateway.admit,
+            options=ListenerOptions(
+                flow=FlowLimits(
+                    bidirectional_streams=settings.max_streams + _HTTP3_BIDIRECTIONAL,
+                    unidirectional_streams=settings.max_streams + _HTTP3_UNIDIRECTIONAL,
+                ),
+                max_connections=settings.max_sessions,
+            ),
+        )
+        self._renewal: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen; SIGHUP reads the certificate again."""
+        try:
+            await self.quic.start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {self._settings.ingress_host} UDP port {self._settings.ingress_port}: "
+                f"{error.strerror}; choose another with HEADGATE_INGRESS_PORT"
+            ) from error
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        if self._settings.tls_files() is None:
+            self._renewal = asyncio.create_task(self._renew(), name="certificate-renewal")
+
+    async def stop(self) -> None:
+        """Tell every session, wait for their ends to be logged, then close."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self.quic.drain()
+        await self._gateway.drain()
+        await self.quic.stop()
+
+    def reload(self) -> None:
+        """Use the certificate as it is on disk now for new connections."""
+        try:
+            self.quic.reload_certificate()
+            log.info("certificate.reloaded")
+        except CertificateError as error:
+            log.error("certificate.not_reloaded", error=str(error))
+
+    async def _renew(self) -> None:
+        loaded = self._files.load().certificate
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            development_certificate(self._settings.data_dir, datetime.now(UTC))
+            current = self._files.load().certificate
+            if current != loaded:
+                loaded = current
+                self.reload()
+
+
+def build(settings: Settings) -> tuple[list[Component], Health]:
+    """The parts of a gateway in start order. Raises ConfigurationError."""
+    telemetry = Telemetry.from_settings(settings, "ingress")
+    client = connect(settings)
+    appender = Appender(client)
+    gateway = Gateway(settings, appender, telemetry)
+    deliveries = Deliveries(settings, client, gateway.hub, telemetry)
+    health = Health()
+    health.add(deliveries.problem)
+    operator = HttpServer(operator_app(health), settings.ingress_http_host, settings.ingress_http_port)
+    log_ = Log(settings, client)
+    return [log_, telemetry, appender, operator, gateway, deliveries, Listener(settings, gateway)], health
+
+
+async def run(settings: Settings) -> None:
+    """Run a gateway until it is told to stop."""
+    components, health = build(settings)
+    await serve("ingress", components, health)

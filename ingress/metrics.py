@@ -1,0 +1,21 @@
+"""Counters of the gateway. No label ever holds what a client chose."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SESSIONS = Gauge("headgate_sessions", "Open sessions.", ["transport"])
+OPENED = Counter("headgate_sessions_opened", "Sessions opened.", ["transport"])
+CLOSED = Counter("headgate_sessions_closed", "Sessions closed, by code and by who closed them.", ["code", "by"])
+REFUSED = Counter("headgate_sessions_refused", "Session requests refused with an HTTP status.", ["reason"])
+ERRORS = Counter("headgate_error_frames", "Error frames sent to clients.", ["code"])
+FRAMES_IN = Counter("headgate_frames_received", "Frames appended to the inbound log.", ["type"])
+FRAMES_OUT = Counter("headgate_frames_sent", "Frames written to clients.")
+DATAGRAMS_OUT = Counter("headgate_datagrams_sent", "Datagrams written to clients.")
+DATAGRAMS_DROPPED = Counter("headgate_datagrams_dropped", "Datagrams that went no further.", ["reason"])
+DELIVERIES = Counter("headgate_deliveries", "Entries of the delivery stream, by what became of them.", ["result"])
+ACK_SECONDS = Histogram(
+    "headgate_append_seconds",
+    "From a frame's arrival to its confirmed append.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)

@@ -1,0 +1,183 @@
+"""One QUIC connection: packets in, packets out, its timer, and the session on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+from aioquic.quic import events as quic_events
+
+from ingress.server.options import ListenerCounters, ListenerOptions
+from ingress.server.session import QuicSession
+from ingress.server.transport import Admit, SessionFactory
+from ingress.webtransport import WebTransportConnection
+from ingress.webtransport.codes import H3Error
+from ingress.webtransport.private import BoundedQuicConnection
+
+_log = structlog.get_logger(__name__)
+
+NetworkAddress = tuple[Any, ...]
+"""As the socket module gives it: host, port, and for IPv6 two more."""
+
+
+class Wire(Protocol):
+    """What a connection needs of the socket it shares with the others."""
+
+    def send(self, data: bytes, address: NetworkAddress) -> None:
+        """Send one packet, or lose it."""
+        ...
+
+    def transmit_soon(self, driver: ConnectionDriver) -> None:
+        """Have `driver.transmit` called once, at the end of the loop turn."""
+        ...
+
+    def id_issued(self, connection_id: bytes, driver: ConnectionDriver) -> None:
+        """Packets to this connection id are the driver's from now on."""
+        ...
+
+    def id_retired(self, connection_id: bytes) -> None:
+        """They no longer are."""
+        ...
+
+    def set_up(self, driver: ConnectionDriver) -> None:
+        """The handshake is complete."""
+        ...
+
+    def gone(self, driver: ConnectionDriver) -> None:
+        """The connection needs no packet any more."""
+        ...
+
+
+class ConnectionDriver:
+    """Tells aioquic the time and carries its packets. A fault in here ends this connection alone."""
+
+    def __init__(
+        self,
+        quic: BoundedQuicConnection,
+        wire: Wire,
+        *,
+        factory: SessionFactory,
+        admit: Admit,
+        options: ListenerOptions,
+        counters: ListenerCounters,
+    ) -> None:
+        self._quic = quic
+        self._wire = wire
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._now = self._loop.time()
+        self._terminated = False
+        self._setup = self._loop.call_later(options.setup_timeout, self._setup_expired)
+        self.session = QuicSession(
+            WebTransportConnection(
+                quic, early=options.early, max_pending_datagrams=options.max_pending_datagrams
+            ),
+            wake=self._wake,
+            address=self._remote_address,
+            factory=factory,
+            admit=admit,
+            options=options,
+            counters=counters,
+        )
+
+    def packet_received(self, data: bytes, address: NetworkAddress) -> None:
+        """Read one packet. What it means comes out of `process`, once per batch of packets."""
+        self._guard(lambda: self._quic.receive_datagram(data, address, now=self._tick()))
+
+    def process(self) -> None:
+        """Handle everything that the packets or the timer brought about, and answer."""
+        self._guard(self._handle_events)
+        self._wire.transmit_soon(self)
+
+    def transmit(self) -> None:
+        """Send what is due and set the timer."""
+        self._guard(self._transmit)
+
+    def _handle_events(self) -> None:
+        while (event := self._quic.next_event()) is not None:
+            match event:
+                case quic_events.ConnectionIdIssued(connection_id=connection_id):
+                    self._wire.id_issued(connection_id, self)
+                case quic_events.ConnectionIdRetired(connection_id=connection_id):
+                    self._wire.id_retired(connection_id)
+                case quic_events.HandshakeCompleted():
+                    self._wire.set_up(self)
+                case quic_events.ConnectionTerminated():
+                    self.session.receive(event)
+                    self._terminate()
+                    return
+                case _:
+                    self.session.receive(event)
+        self.session.progress()
+
+    def _transmit(self) -> None:
+        if self._terminated:
+            return
+        for data, address in self._quic.datagrams_to_send(now=self._tick()):
+            self._wire.send(data, address)
+        timer_at = self._quic.get_timer()
+        if timer_at != self._timer_at or self._timer is None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = timer_at
+            self._timer = None if timer_at is None else self._loop.call_at(timer_at, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        # A coarse clock (uvloop's has 1 ms) fires early; unless the deadline itself counts as now, what is
+        # due is not, and the timer is set again and again.
+        assert self._timer_at is not None
+        self._now = max(self._now, self._timer_at)
+        self._timer = None
+        self._guard(lambda: self._quic.handle_timer(now=self._tick()))
+        self.process()
+
+    def _tick(self) -> float:
+        self._now = max(self._now, self._loop.time())
+        return self._now
+
+    def _setup_expired(self) -> None:
+        if self.session.awaits_request:
+            self.session.disconnect()
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            # aioquic or this package failed on what this client sent: the others go on.
+            self._counters.connection_errors += 1
+            _log.exception("connection_failed", remote_address=self._remote_address())
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Leave a connection whose state cannot be trusted; the client learns of it if that still works."""
+        if self._terminated:
+            return
+        self._terminate()
+        try:
+            self._quic.close(error_code=H3Error.INTERNAL_ERROR)
+            for data, address in self._quic.datagrams_to_send(now=self._tick()):
+                self._wire.send(data, address)
+            self.session.receive(quic_events.ConnectionTerminated(H3Error.INTERNAL_ERROR, None, ""))
+        except Exception:
+            # Whatever failed first may fail here again, and is logged already.
+            _log.debug("connection_abandoned", exc_info=True)
+
+    def _terminate(self) -> None:
+        self._terminated = True
+        self._setup.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.session.release()
+        self._wire.gone(self)
+
+    def _wake(self) -> None:
+        if not self._terminated:
+            self._wire.transmit_soon(self)
+
+    def _remote_address(self) -> str:
+        address = self._quic.get_peer_address()
+        return "" if address is None else str(address[0]).removeprefix("::ffff:")

@@ -1,0 +1,225 @@
+"""One UDP socket and the QUIC connections on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.packet import (
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+
+# Re-exported by aioquic.buffer, which type checkers do not take for an export.
+from aioquic._buffer import Buffer  # isort: skip
+
+from ingress.server.driver import ConnectionDriver, NetworkAddress
+from ingress.server.options import ListenerCounters, ListenerOptions
+from ingress.webtransport.private import BoundedQuicConnection
+
+_log = structlog.get_logger(__name__)
+
+#: Packets read before they are handled together: one transmission then answers all of a connection's.
+_BATCH: Final = 64
+_MAX_PACKET: Final = 65_536
+
+
+class UdpEndpoint:
+    """Hands each packet to its connection by connection id, and makes connections for new clients.
+
+    Reads the socket itself, since asyncio's datagram protocols take one packet a loop turn, and a
+    transmission for each packet costs half of what a gateway can take in.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        configuration: QuicConfiguration,
+        make_driver: Callable[[BoundedQuicConnection, UdpEndpoint], ConnectionDriver],
+        *,
+        options: ListenerOptions,
+        counters: ListenerCounters,
+    ) -> None:
+        self.configuration = configuration
+        """For new connections; those that exist keep theirs."""
+        self.accepting = True
+        """Whether new clients get an answer."""
+        self.empty = asyncio.Event()
+        """Set while there is no connection."""
+        self.empty.set()
+        self._socket = sock
+        self._make_driver = make_driver
+        self._options = options
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._retry = QuicRetryTokenHandler()
+        self._by_id: dict[bytes, ConnectionDriver] = {}
+        # aioquic's own server looks through all ids of all connections when one ends.
+        self._ids: dict[ConnectionDriver, set[bytes]] = {}
+        self._half_open: set[ConnectionDriver] = set()
+        self._to_transmit: dict[ConnectionDriver, None] = {}
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def drivers(self) -> list[ConnectionDriver]:
+        return list(self._ids)
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._ids)
+
+    def close(self) -> None:
+        """Close the socket. Connections that are left learn of it by silence."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    # Wire
+
+    def send(self, data: bytes, address: NetworkAddress) -> None:
+        try:
+            self._socket.sendto(data, address)
+        except OSError:
+            # A full buffer or an unreachable client: to QUIC, a lost packet like any other.
+            self._counters.packets_unsent += 1
+
+    def transmit_soon(self, driver: ConnectionDriver) -> None:
+        if not self._to_transmit:
+            self._loop.call_soon(self._transmit)
+        self._to_transmit[driver] = None
+
+    def id_issued(self, connection_id: bytes, driver: ConnectionDriver) -> None:
+        self._by_id[connection_id] = driver
+        self._ids[driver].add(connection_id)
+
+    def id_retired(self, connection_id: bytes) -> None:
+        driver = self._by_id.pop(connection_id, None)
+        if driver is not None:
+            self._ids[driver].discard(connection_id)
+
+    def set_up(self, driver: ConnectionDriver) -> None:
+        self._half_open.discard(driver)
+
+    def gone(self, driver: ConnectionDriver) -> None:
+        for connection_id in self._ids.pop(driver, ()):
+            self._by_id.pop(connection_id, None)
+        self._half_open.discard(driver)
+        if not self._ids:
+            self.empty.set()
+
+    # The socket
+
+    def _readable(self) -> None:
+        touched: dict[ConnectionDriver, None] = {}
+        for _ in range(_BATCH):
+            try:
+                data, address = self._socket.recvfrom(_MAX_PACKET)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                # An ICMP error about a packet sent before; the next read goes on.
+                continue
+            driver = self._route(data, address)
+            if driver is not None:
+                driver.packet_received(data, address)
+                touched[driver] = None
+        for driver in touched:
+            driver.process()
+
+    def _transmit(self) -> None:
+        due, self._to_transmit = self._to_transmit, {}
+        for driver in due:
+            driver.transmit()
+
+    def _route(self, data: bytes, address: NetworkAddress) -> ConnectionDriver | None:
+        try:
+            header = pull_quic_header(
+                Buffer(data=data), host_cid_length=self.configuration.connection_id_length
+            )
+        except ValueError:
+            return None
+        driver = self._by_id.get(header.destination_cid)
+        if driver is not None or not self.accepting or len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+            # A client's first packet has 1,200 bytes at least (RFC 9000, section 14.1).
+            return driver
+        if header.version is not None and header.version not in self.configuration.supported_versions:
+            # Never in answer to a packet of the same kind, or two servers could go on for ever.
+            if header.packet_type != QuicPacketType.VERSION_NEGOTIATION:
+                self._negotiate_version(header, address)
+            return None
+        return self._first_packet(header, address) if header.packet_type == QuicPacketType.INITIAL else None
+
+    def _negotiate_version(self, header: QuicHeader, address: NetworkAddress) -> None:
+        packet = encode_quic_version_negotiation(
+            source_cid=header.destination_cid,
+            destination_cid=header.source_cid,
+            supported_versions=self.configuration.supported_versions,
+        )
+        self.send(packet, address)
+
+    def _first_packet(self, header: QuicHeader, address: NetworkAddress) -> ConnectionDriver | None:
+        if len(self._ids) >= self._options.max_connections:
+            self._counters.connections_refused += 1
+            return None
+        original_id, retry_id = header.destination_cid, None
+        if header.token:
+            try:
+                original_id = self._retry.validate_token(
+                    address=address,
+                    destination_cid=header.destination_cid,
+                    token=header.token,
+                    now=self._loop.time(),
+                )
+            except ValueError:
+                # Forged, or another listener's: answering would only help who forged it.
+                return None
+            retry_id = header.destination_cid
+        elif len(self._half_open) >= self._options.retry_above:
+            self._ask_for_proof(header, address)
+            return None
+        return self._new_connection(header, original_id, retry_id)
+
+    def _ask_for_proof(self, header: QuicHeader, address: NetworkAddress) -> None:
+        self._counters.retries += 1
+        source_id = os.urandom(self.configuration.connection_id_length)
+        token = self._retry.create_token(
+            address=address,
+            original_destination_connection_id=header.destination_cid,
+            retry_source_connection_id=source_id,
+            now=self._loop.time(),
+        )
+        assert header.version is not None
+        packet = encode_quic_retry(
+            version=header.version,
+            source_cid=source_id,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=token,
+        )
+        self.send(packet, address)
+
+    def _new_connection(
+        self, header: QuicHeader, original_id: bytes, retry_id: bytes | None
+    ) -> ConnectionDriver:
+        quic = BoundedQuicConnection(
+            limits=self._options.flow,
+            configuration=self.configuration,
+            original_destination_connection_id=original_id,
+            retry_source_connection_id=retry_id,
+        )
+        driver = self._make_driver(quic, self)
+        self._counters.connections += 1
+        self._ids[driver] = set()
+        self._half_open.add(driver)
+        self.empty.clear()
+        self.id_issued(header.destination_cid, driver)
+        self.id_issued(quic.host_cid, driver)
+        return driver

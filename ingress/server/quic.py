@@ -1,0 +1,144 @@
+"""Listens for WebTransport sessions over QUIC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+import structlog
+from aioquic.h3.connection import H3_ALPN
+from aioquic.quic.configuration import QuicConfiguration
+
+from ingress.server.certificates import CertificateSource
+from ingress.server.driver import ConnectionDriver
+from ingress.server.endpoint import UdpEndpoint
+from ingress.server.options import ListenerCounters, ListenerOptions
+from ingress.server.transport import Admit, SessionFactory
+from ingress.webtransport.private import BoundedQuicConnection
+from schemas.close_codes import CloseCode
+
+_log = structlog.get_logger(__name__)
+
+_SOCKET_BUFFER: Final = 4 * 1024 * 1024
+_MAX_DATAGRAM_FRAME: Final = 65_536
+
+
+class QuicListener:
+    """WebTransport sessions on one UDP port.
+
+    `host` "::" takes IPv4 as well, which a listener for local browsers needs: they try ::1 first for
+    "localhost" and do not fall back. `port` 0 lets the system choose.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        certificates: CertificateSource,
+        session_factory: SessionFactory,
+        *,
+        admit: Admit,
+        options: ListenerOptions | None = None,
+    ) -> None:
+        self.counters = ListenerCounters()
+        self._host = host
+        self._port = port
+        self._certificates = certificates
+        self._session_factory = session_factory
+        self._admit = admit
+        self._options = options or ListenerOptions()
+        self._endpoint: UdpEndpoint | None = None
+
+    async def start(self) -> None:
+        """Bind and listen. Raises OSError when the address cannot be bound, and CertificateError."""
+        configuration = self._configuration()
+        sock = bind(self._host, self._port)
+        self._port = sock.getsockname()[1]
+        self._endpoint = UdpEndpoint(
+            sock, configuration, self._make_driver, options=self._options, counters=self.counters
+        )
+        _log.info("quic_listening", host=self._host, port=self._port)
+
+    @property
+    def port(self) -> int:
+        """The UDP port, once started the one that the system chose."""
+        return self._port
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that are open now."""
+        endpoint = self._endpoint
+        return 0 if endpoint is None else sum(driver.session.is_open for driver in endpoint.drivers)
+
+    def reload_certificate(self) -> None:
+        """Read the certificate again, for new connections. Raises CertificateError and keeps the old one."""
+        if self._endpoint is not None:
+            self._endpoint.configuration = self._configuration()
+
+    def drain(self) -> None:
+        """Take no new connection, and ask every client to bring its session to an end."""
+        if self._endpoint is not None:
+            self._endpoint.accepting = False
+            for driver in self._endpoint.drivers:
+                driver.session.drain()
+
+    async def stop(self, code: int = CloseCode.SHUTDOWN, reason: str = "shutdown") -> None:
+        """Close every session with `code`, wait until the clients have it or time is up, and unbind."""
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is None:
+            return
+        endpoint.accepting = False
+        for driver in endpoint.drivers:
+            if driver.session.is_open:
+                driver.session.close(code, reason)
+            elif driver.session.awaits_request:
+                driver.session.disconnect()
+        patience = self._options.flush_timeout + 2 * self._options.close_timeout
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(endpoint.empty.wait(), patience)
+        endpoint.close()
+        _log.info("quic_stopped", port=self._port, connections_left=endpoint.connection_count)
+
+    def _make_driver(self, quic: BoundedQuicConnection, endpoint: UdpEndpoint) -> ConnectionDriver:
+        return ConnectionDriver(
+            quic,
+            endpoint,
+            factory=self._session_factory,
+            admit=self._admit,
+            options=self._options,
+            counters=self.counters,
+        )
+
+    def _configuration(self) -> QuicConfiguration:
+        identity = self._certificates.load()
+        return QuicConfiguration(
+            is_client=False,
+            alpn_protocols=H3_ALPN,
+            certificate=identity.certificate,
+            certificate_chain=list(identity.chain),
+            private_key=identity.private_key,
+            idle_timeout=self._options.idle_timeout,
+            max_data=self._options.flow.connection_window,
+            max_stream_data=self._options.flow.stream_window,
+            max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
+        )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A UDP socket that does not block; for "::" one that takes IPv4 too. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            # As much of it as the system allows.
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

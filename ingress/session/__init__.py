@@ -1,0 +1,19 @@
+"""The session core: frames in, effects out, told the time. No socket, no clock, no await."""
+
+from ingress.session.core import Session
+from ingress.session.effects import Append, Close, Effect, OpenAndSend, Send, SendDatagram
+from ingress.session.limits import Now, SessionLimits
+from ingress.session.outgoing import Outgoing
+
+__all__ = [
+    "Append",
+    "Close",
+    "Effect",
+    "Now",
+    "OpenAndSend",
+    "Outgoing",
+    "Send",
+    "SendDatagram",
+    "Session",
+    "SessionLimits",
+]

@@ -1,0 +1,82 @@
+"""Connections to the Redis server."""
+
+from __future__ import annotations
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from runtime.settings import Settings, mask_url
+from schemas.errors import ConfigurationError, LogUnavailable
+
+#: A blocking read waits at most this long, so that a stopping service is never held up for more.
+BLOCK_MS = 1000
+#: What XREAD and XREADGROUP answer without decoding: (key, [(id, fields)]) by stream.
+Answer = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
+#: No answer for this long means that the server is gone; above BLOCK_MS.
+SOCKET_TIMEOUT_S = 5.0
+
+
+
+def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
+    """A client that never re-sends a command by itself.
+
+    redis-py's default retry appends an entry twice when only the reply was lost, and strands what a repeated
+    XREADGROUP delivered the first time; whoever repeats here knows what it repeats.
+    """
+    return aioredis.Redis.from_url(
+        settings.redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=SOCKET_TIMEOUT_S,
+        max_connections=max_connections,
+        client_name="headgate",
+    )
+
+
+async def check_server(client: aioredis.Redis, settings: Settings) -> None:
+    """Fix the number of partitions at the first start and refuse what would lose entries later.
+
+    Raises LogUnavailable when the server does not answer and ConfigurationError when it evicts keys or when the
+    log was made with another number of partitions.
+    """
+    try:
+        meta = settings.keys.meta()
+        await client.hsetnx(meta, "partitions", str(settings.partitions))
+        fixed = int(await client.hget(meta, "partitions") or 0)
+        policy = await _config(client, "maxmemory-policy")
+    except RedisError as error:
+        raise LogUnavailable(
+            f"no answer from the log at {mask_url(settings.redis_url)} ({type(error).__name__}): "
+            "is Redis running, and is HEADGATE_REDIS_URL right?"
+        ) from error
+    if fixed != settings.partitions:
+        raise ConfigurationError(
+            f"the log was made with {fixed} partitions and HEADGATE_PARTITIONS says {settings.partitions}: "
+            "every service needs the number of the first start"
+        )
+    if policy not in ("", "noeviction"):
+        raise ConfigurationError(
+            f"Redis evicts keys (maxmemory-policy {policy}) and would drop parts of the log: set it to noeviction"
+        )
+
+
+async def durability(client: aioredis.Redis) -> str:
+    """What the server keeps of a confirmed append when its power fails, as words for the log at start."""
+    try:
+        if await _config(client, "appendonly") != "yes":
+            return "memory only: a restart of Redis loses the log (set appendonly yes, appendfsync always)"
+        if await _config(client, "appendfsync") != "always":
+            return "disk within about a second: a power cut can lose acknowledged messages (set appendfsync always)"
+    except RedisError as error:
+        return f"unknown ({type(error).__name__})"
+    return "disk before every acknowledgement"
+
+
+async def _config(client: aioredis.Redis, name: str) -> str:
+    """One value of CONFIG GET, empty where the server does not tell (managed servers hide it)."""
+    try:
+        return str((await client.config_get(name)).get(name, ""))
+    except ResponseError:
+        return ""

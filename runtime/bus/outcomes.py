@@ -1,0 +1,62 @@
+"""What a handler is given, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from schemas.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An entry as it was read from a log."""
+
+    partition: int
+    stream_id: str
+    """Its id in the stream, such as `1700000000000-0`."""
+    entry: Entry
+    attempt: int = 1
+    """1 at the first delivery, counted across restarts of the reader."""
+
+
+class Verdict(Enum):
+    """What becomes of an entry that was handled."""
+
+    DONE = "done"
+    """Emit, acknowledge."""
+    AGAIN = "again"
+    """It failed: try again after a delay, a bounded number of times, then as DEAD."""
+    LATER = "later"
+    """What it needs is away (not its fault): try again, however often."""
+    DEAD = "dead"
+    """It can never be handled: to the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A handler's answer. `emits` are appended to the outbound log, in order, before the acknowledgement."""
+
+    verdict: Verdict
+    emits: tuple[Entry, ...] = ()
+    error: str = ""
+
+    @classmethod
+    def done(cls, *emits: Entry) -> Outcome:
+        """Handled; `emits` follow from it."""
+        return cls(Verdict.DONE, emits)
+
+    @classmethod
+    def again(cls, error: str) -> Outcome:
+        """Failed with `error`, worth another attempt."""
+        return cls(Verdict.AGAIN, error=error)
+
+    @classmethod
+    def later(cls, error: str) -> Outcome:
+        """Cannot be handled now because of `error`."""
+        return cls(Verdict.LATER, error=error)
+
+    @classmethod
+    def dead(cls, error: str) -> Outcome:
+        """Can never be handled because of `error`."""
+        return cls(Verdict.DEAD, error=error)

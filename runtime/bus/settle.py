@@ -1,0 +1,105 @@
+"""The end of an entry in a group: acknowledged, or acknowledged and kept as a dead letter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+
+import redis.asyncio as aioredis
+import structlog
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from runtime.backoff import backoff
+from runtime.bus.outcomes import Received
+from schemas.keys import Keys
+
+log = structlog.get_logger()
+
+DEAD = Counter("headgate_dead_letters", "Entries that could not be handled.", ["group"])
+
+
+class Settler:
+    """Settles entries of one group; acknowledgements of one loop turn leave in one pipeline."""
+
+    def __init__(self, client: aioredis.Redis, logs: Sequence[str], group: str) -> None:
+        self._client = client
+        self._logs = logs
+        self._group = group
+        self._acks: dict[int, list[str]] = defaultdict(list)
+        self._flushing: asyncio.Task[None] | None = None
+
+    def acknowledge(self, partition: int, stream_id: str) -> None:
+        """Acknowledge an entry with the next write."""
+        self._acks[partition].append(stream_id)
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def bury(self, received: Received, error: str) -> None:
+        """Keep an entry as a dead letter and acknowledge it, in one transaction. Waits for Redis as long as it takes."""
+        entry = received.entry
+        await self.bury_fields(
+            received.partition, received.stream_id, entry.fields(), error, received.attempt, entry.type
+        )
+
+    async def bury_fields(
+        self, partition: int, stream_id: str, fields: Sequence[bytes], error: str, attempts: int, type_: str
+    ) -> None:
+        """The same for fields that are perhaps no entry."""
+        key = self._logs[partition]
+        extra = {
+            "dead_group": self._group,
+            "dead_stream_id": stream_id,
+            "dead_error": error[:500],
+            "dead_attempts": attempts,
+        }
+        failures = 0
+        while True:
+            pipeline = self._client.pipeline(transaction=True)
+            letter = dict(zip(fields[::2], fields[1::2], strict=True)) | {
+                name.encode(): str(value).encode() for name, value in extra.items()
+            }
+            pipeline.xadd(Keys.dead(key), letter)  # type: ignore[arg-type]  # redis-py's dict is invariant
+            pipeline.xack(key, self._group, stream_id)
+            try:
+                await pipeline.execute()
+                break
+            except RedisError as failure:
+                failures += 1
+                log.warning("log.dead_letter_failed", error=type(failure).__name__, stream=key)
+                await asyncio.sleep(backoff(failures))
+        DEAD.labels(self._group).inc()
+        log.error(
+            "entry.dead",
+            group=self._group,
+            stream=key,
+            stream_id=stream_id,
+            type=type_,
+            error=error[:500],
+            attempts=attempts,
+        )
+
+    async def flushed(self) -> None:
+        """Wait until every acknowledgement so far was written."""
+        while self._flushing is not None:
+            await asyncio.shield(self._flushing)
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)  # Let what else became ready in this turn of the loop join.
+        failures = 0
+        while self._acks:
+            acks, self._acks = self._acks, defaultdict(list)
+            pipeline = self._client.pipeline(transaction=False)
+            for partition, ids in acks.items():
+                pipeline.xack(self._logs[partition], self._group, *ids)
+            try:
+                await pipeline.execute()
+                failures = 0
+            except RedisError as error:
+                failures += 1
+                log.warning("log.ack_failed", group=self._group, error=type(error).__name__)
+                for partition, ids in acks.items():
+                    self._acks[partition][:0] = ids
+                await asyncio.sleep(backoff(failures))
+        self._flushing = None

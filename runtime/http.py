@@ -1,0 +1,103 @@
+"""HTTP listeners: the operator's routes that every service has, and a server that lives with its service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp
+
+from runtime.service import Health
+from schemas.errors import ConfigurationError
+
+
+def operator_routes(health: Health) -> APIRouter:
+    """`/health/live`, `/health/ready` and `/metrics`."""
+    router = APIRouter(tags=["operator"])
+
+    @router.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @router.get("/health/ready")
+    async def ready(response: Response) -> dict[str, str | list[str]]:
+        """200 when traffic may come, 503 with the reasons when not."""
+        problems = health.problems()
+        if problems:
+            response.status_code = 503
+        return {"status": "unready" if problems else "ready", "problems": problems}
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def operator_app(health: Health) -> FastAPI:
+    """An application with the operator's routes and nothing else."""
+    app = FastAPI(title="Headgate operator", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(operator_routes(health))
+    return app
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the service has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Serves an ASGI application; a Component."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int, *, drain: float = 5.0) -> None:
+        self._host, self._port = host, port
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=max(1, int(drain)),
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is bound (the given one may be 0)."""
+        assert self._socket is not None
+        return int(self._socket.getsockname()[1])
+
+    async def start(self) -> None:
+        """Bind and serve; raises ConfigurationError when the address is taken."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((self._host, self._port))
+        except OSError as error:
+            bound.close()
+            raise ConfigurationError(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
+        self._socket = bound
+        self._task = asyncio.create_task(self._server.serve(sockets=[bound]))
+
+    async def stop(self) -> None:
+        """Finish open requests, then close."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()

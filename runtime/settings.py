@@ -1,0 +1,191 @@
+"""Settings of every service, from `HEADGATE_*` environment variables (and from a `.env` file in the working directory).
+
+All services read the same settings, so one environment file configures them all. Durations are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from schemas.codec import FrameLimits
+from schemas.errors import ConfigurationError
+from schemas.keys import Keys
+from schemas.signing import Signer, Verifier, check_secret
+
+
+def _gateway_id() -> str:
+    """A name for this incarnation of a gateway: a restarted one is another gateway."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; `headgate config` prints the values in force."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADGATE_", env_file=".env", extra="ignore", frozen=True)
+
+    # The log
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="The Redis or Valkey server that holds the log."
+    )
+    prefix: str = Field("hg:", description="What every key starts with.")
+    partitions: int = Field(16, ge=1, le=1024, description="Partitions of the log; fixed at the first start.")
+    history_size: int = Field(100, ge=0, description="Publications kept per topic for those who reconnect.")
+    history_seconds: int = Field(300, ge=1, description="How long an idle topic keeps its history.")
+    dedup_seconds: int = Field(600, ge=1, description="How long a topic recognises a repeated publication.")
+    datagram_log_size: int = Field(10_000, ge=100, description="Datagrams kept per partition, about.")
+    delivery_log_size: int = Field(
+        100_000, ge=1000, description="Entries kept per gateway's delivery stream, about."
+    )
+    lease_seconds: float = Field(
+        3.0, gt=0.2, description="How long a partition stays with a process that fell silent."
+    )
+    max_attempts: int = Field(5, ge=1, description="Attempts before an entry becomes a dead letter.")
+
+    # Trust
+    secret: SecretStr = Field(SecretStr(""), description="Shared with the application; at least 32 bytes.")
+    key_id: str = Field("default", description="Name of the secret in signed requests.")
+    previous_secrets: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default={}, description="Older keys that still verify: `id:secret`, comma separated."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins whose pages may connect, comma separated; exact, `*` for any."
+    )
+
+    # The gateway
+    ingress_host: str = Field(
+        "::", description="Address of the WebTransport listener; `::` is IPv4 and IPv6."
+    )
+    ingress_port: int = Field(4433, ge=0, le=65535)
+    ingress_path: str = Field("/", description="Path of the WebTransport endpoint.")
+    ingress_http_host: str = Field(
+        "127.0.0.1", description="Operator listener of a gateway: health and metrics."
+    )
+    ingress_http_port: int = Field(9101, ge=0, le=65535)
+    gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
+    tls_cert: Path | None = Field(
+        None, description="PEM certificate chain; without it a development certificate."
+    )
+    tls_key: Path | None = Field(None, description="PEM private key of tls_cert.")
+    data_dir: Path = Field(
+        Path(".headgate"), description="Where development certificates and embedded data live."
+    )
+    auth_timeout: float = Field(
+        5.0, gt=0, description="Time for the first frame and for the application's verdict."
+    )
+    auth_pending_bytes: int = Field(65_536, ge=0, description="Held per session while its auth is pending.")
+    frame_bytes: int = Field(65_536, ge=64)
+    frame_depth: int = Field(32, ge=1)
+    frame_keys: int = Field(1024, ge=1)
+    max_channels: int = Field(100, ge=1, description="Channels per session.")
+    max_streams: int = Field(32, ge=1, description="Streams a client may have open.")
+    max_unsent_bytes: int = Field(1_048_576, ge=65_536, description="Unsent per session, then close 3008.")
+    max_sessions: int = Field(10_000, ge=1, description="Sessions per gateway process.")
+    ping_interval: float = Field(25.0, gt=0)
+    pong_timeout: float = Field(8.0, gt=0)
+
+    # The application
+    laravel_url: str = Field("http://127.0.0.1:8000", description="Base URL of the Laravel application.")
+    laravel_verify_path: str = "/api/auth/verify"
+    laravel_handle_path: str = "/api/webtransport/handle"
+    laravel_event_path: str = "/api/webtransport/event"
+    laravel_authorize_path: str = "/api/webtransport/authorize"
+    laravel_timeout: float = Field(5.0, gt=0)
+    laravel_answer_bytes: int = Field(262_144, ge=1024, description="Longest answer that is read.")
+    laravel_connections: int = Field(64, ge=1, description="Requests in flight per processor process.")
+
+    # Processors and egress
+    processors_http_host: str = "127.0.0.1"
+    processors_http_port: int = Field(9102, ge=0, le=65535)
+    api_host: str = Field("127.0.0.1", description="Address of the HTTP API that the application calls.")
+    api_port: int = Field(3001, ge=0, le=65535)
+    archive_url: str = Field(
+        "sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive."
+    )
+
+    # What operators see
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    traces: str = Field(
+        "none", description="`none`, `otlp` (OTEL_EXPORTER_OTLP_* apply) or `file:PATH` (JSON lines)."
+    )
+    trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
+    drain_seconds: float = Field(
+        10.0, ge=0, description="Time a stopping service has to finish what it holds."
+    )
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("previous_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return dict(part.strip().split(":", 1) for part in value.split(",") if ":" in part)
+
+    @property
+    def keys(self) -> Keys:
+        """The Redis keys under this prefix."""
+        return Keys(self.prefix, self.partitions)
+
+    @property
+    def frame_limits(self) -> FrameLimits:
+        """Bounds of one frame from a client."""
+        return FrameLimits(max_bytes=self.frame_bytes, max_depth=self.frame_depth, max_keys=self.frame_keys)
+
+    def secret_bytes(self) -> bytes:
+        """The shared secret; raises ConfigurationError when it is missing or short."""
+        return check_secret(self.secret.get_secret_value())
+
+    def signer(self) -> Signer:
+        """Signs requests to the application."""
+        return Signer(self.key_id, self.secret_bytes())
+
+    def verifier(self) -> Verifier:
+        """Verifies requests from the application, also those with a previous key."""
+        previous = {
+            key: check_secret(value.get_secret_value()) for key, value in self.previous_secrets.items()
+        }
+        return Verifier(previous | {self.key_id: self.secret_bytes()})
+
+    def tls_files(self) -> tuple[Path, Path] | None:
+        """The configured certificate and key, or None for a development certificate."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("set both HEADGATE_TLS_CERT and HEADGATE_TLS_KEY, or neither")
+        return (self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
+
+    def masked(self) -> dict[str, str]:
+        """Every setting as text, passwords and secrets hidden."""
+        shown = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name.endswith("_url"):
+                value = mask_url(value)
+            elif isinstance(value, tuple):
+                value = ",".join(value)
+            elif isinstance(value, dict):
+                value = ",".join(f"{key}:**********" for key in value)
+            shown[name] = "" if value is None else str(value)
+        return shown
+
+
+def mask_url(url: str) -> str:
+    """`url` with its password hidden."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":**********@")))

@@ -1,0 +1,95 @@
+"""The FastStream application around a service's consumer groups.
+
+FastStream brings the life cycle, the control stream with its validation and dependency injection, and AsyncAPI. The
+ordered reading of the log is ours (runtime.bus), because FastStream re-reads no pending entries and knows no order
+per key (docs/decisions/0001-faststream-around-our-reader.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import structlog
+from faststream import FastStream
+from faststream.redis import RedisBroker, StreamSub
+from faststream.specification import AsyncAPI
+from pydantic import BaseModel
+
+from runtime.bus.connection import BLOCK_MS
+from runtime.bus.group import ConsumerGroup
+from runtime.settings import Settings
+from schemas.events import Event
+
+log = structlog.get_logger()
+
+
+class Control(BaseModel):
+    """A command on the control stream, for every process: `XADD hg:control * command pause group laravel`."""
+
+    command: Literal["pause", "resume"]
+    group: str
+
+
+class StreamApplication:
+    """A FastStream application that runs `groups`; a Component."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        groups: Sequence[ConsumerGroup],
+        *,
+        reads: Mapping[str, type[Event]],
+        writes: Mapping[str, type[Event]],
+    ) -> None:
+        """`reads` and `writes` name the streams and events that belong in the AsyncAPI document."""
+        self.groups = {group.group: group for group in groups}
+        broker = RedisBroker(settings.redis_url, logger=logging.getLogger("faststream"))
+        broker.subscriber(
+            stream=StreamSub(settings.keys.control(), last_id="$", polling_interval=BLOCK_MS),
+            no_reply=True,
+            title="control",
+            description="Pauses and resumes a consumer group on every process.",
+        )(self._control)
+        for direction, streams in (("reads", reads), ("writes", writes)):
+            for key, event in streams.items():
+                broker.publisher(stream=key, schema=event, title=event.TYPE, description=f"{name} {direction} it")
+        self._app = FastStream(
+            broker,
+            logger=None,
+            specification=AsyncAPI(title=f"Headgate {name}", version="1"),
+            on_startup=[self._start_groups],
+            on_shutdown=[self._stop_groups],
+        )
+
+    def asyncapi(self) -> str:
+        """The AsyncAPI 3 document, as JSON."""
+        return str(self._app.schema.to_specification().to_json())
+
+    def problem(self) -> str | None:
+        """Why a group does not run, or None."""
+        return next((problem for group in self.groups.values() if (problem := group.problem())), None)
+
+    async def start(self) -> None:
+        """Start FastStream and with it the groups."""
+        await self._app.start()
+
+    async def stop(self) -> None:
+        """Drain the groups, stop FastStream."""
+        await self._app.stop()
+
+    async def _start_groups(self) -> None:
+        for group in self.groups.values():
+            await group.start()
+
+    async def _stop_groups(self) -> None:
+        for group in self.groups.values():
+            await group.stop()
+
+    async def _control(self, control: Control) -> None:
+        group = self.groups.get(control.group)
+        if group is not None:
+            group.pause(control.command == "pause")
+            log.warning("group.control", group=control.group, command=control.command)

@@ -1,0 +1,30 @@
+"""Identifiers: time-ordered for what is new, derived for what follows from something else."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+#: Namespace of every derived identifier (RFC 9562, section 5.5).
+NAMESPACE: Final = uuid.UUID("6f1d3f0a-52c5-5c5e-9a57-1d1a0b6f4e11")
+
+
+def uuid7(now_ms: int, entropy: bytes) -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 74 bits of `entropy` (10 bytes)."""
+    value = (now_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(entropy[:10], "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def derived(cause: str, position: int | str) -> str:
+    """The identifier of what `cause` leads to: the same cause and position always give the same one.
+
+    A redelivered cause therefore emits entries that can be recognised as repeats.
+    """
+    return str(uuid.uuid5(NAMESPACE, f"{cause}/{position}"))
+
+
+def of_client_frame(lineage: str, frame_type: str, client_id: str) -> str:
+    """The event id of a frame that carries a client-chosen id: a resent frame gives the same event."""
+    return derived(lineage, f"frame/{frame_type}/{client_id}")

@@ -1,0 +1,95 @@
+"""The Redis keys, and which partition something belongs to.
+
+What must be changed together shares a hash tag, so that every script and transaction stays in one slot of a
+Redis Cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of a session id or topic: CRC-32 (IEEE) of its UTF-8 bytes, modulo `partitions`."""
+    return crc32(key.encode()) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Every key Headgate uses, under one `prefix`."""
+
+    prefix: str
+    partitions: int
+
+    def inbound(self, partition: int) -> str:
+        """The inbound log of one partition."""
+        return f"{self.prefix}{{in:{partition}}}"
+
+    def inbound_of(self, session: str) -> str:
+        """The inbound log that holds the events of `session`."""
+        return self.inbound(partition_of(session, self.partitions))
+
+    def outbound(self, partition: int) -> str:
+        """The outbound log of one partition."""
+        return f"{self.prefix}{{out:{partition}}}"
+
+    def outbound_of(self, topic: str) -> str:
+        """The outbound log that orders what is published to `topic`."""
+        return self.outbound(partition_of(topic, self.partitions))
+
+    @staticmethod
+    def datagrams(log: str) -> str:
+        """The datagram log beside `log`: same entries, its own short retention."""
+        return f"{log}:datagrams"
+
+    @staticmethod
+    def dead(log: str) -> str:
+        """The dead letters of `log`, in its slot so that a letter and its acknowledgement are one transaction."""
+        return f"{log}:dead"
+
+    @staticmethod
+    def lease(log: str, group: str) -> str:
+        """Who may read `log` for `group`."""
+        return f"{log}:lease:{group}"
+
+    @staticmethod
+    def session_state(log: str, group: str, session: str) -> str:
+        """What one processor remembers of one open session, in the slot of the session's inbound log."""
+        return f"{log}:{group}:{session}"
+
+    def sessions(self, partition: int) -> str:
+        """Directory of live sessions whose session topic is in this outbound partition (hash: id -> JSON)."""
+        return f"{self.outbound(partition)}:sessions"
+
+    def sessions_of(self, topic: str) -> str:
+        """The directory that lists the session of a session topic."""
+        return self.sessions(partition_of(topic, self.partitions))
+
+    def topic(self, topic: str, part: str) -> str:
+        """One part (state, history, seen, subscribers, gateways, members) of what the router keeps of a topic."""
+        return f"{self.prefix}{{{topic}}}:{part}"
+
+    def delivery(self, gateway: str) -> str:
+        """The delivery stream of one gateway."""
+        return f"{self.prefix}gw:{{{gateway}}}"
+
+    def channels(self, partition: int) -> str:
+        """Names of the channels in this outbound partition that have subscribers (set)."""
+        return f"{self.outbound(partition)}:channels"
+
+    def gateways(self) -> str:
+        """Gateways by the time of their last heartbeat (sorted set: id -> ms)."""
+        return f"{self.prefix}gateways"
+
+    def nonce(self, key_id: str, nonce: str) -> str:
+        """A request nonce that was used."""
+        return f"{self.prefix}nonce:{key_id}:{nonce}"
+
+    def meta(self) -> str:
+        """What was fixed at the first start (hash: partitions)."""
+        return f"{self.prefix}meta"
+
+    def control(self) -> str:
+        """Commands from operators to every process."""
+        return f"{self.prefix}control"

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests need and that are missing: a Redis server, PHP with Laravel,
+# a Chromium. What is there already, from wherever, is left alone. Services of these packages are not used:
+# the tests start their own servers on their own ports.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+missing=()
+
+have redis-server || missing+=(redis-server)
+have php || missing+=(php-cli)
+modules=$(php -m 2>/dev/null | tr '[:upper:]' '[:lower:]' || true)
+for pair in pdo_sqlite:php-sqlite3 curl:php-curl mbstring:php-mbstring dom:php-xml redis:php-redis; do
+    grep -qx "${pair%%:*}" <<<"$modules" || missing+=("${pair#*:}")
+done
+for pair in Illuminate:php-laravel-framework GuzzleHttp:php-guzzlehttp-guzzle Mockery:php-mockery Predis:php-predis; do
+    [ -f "/usr/share/php/${pair%%:*}/autoload.php" ] || missing+=("${pair#*:}")
+done
+if ! find_chromium >/dev/null; then
+    # Ubuntu's package of this name is an empty one that asks for a snap, which needs a whole init system.
+    if grep -qx 'ID=debian' /etc/os-release 2>/dev/null; then
+        missing+=(chromium)
+    else
+        die "finds no Chromium: install chromium or google-chrome, or set CHROMIUM to its path"
+    fi
+fi
+
+if [ ${#missing[@]} -gt 0 ]; then
+    apt_install "${missing[@]}"
+fi

@@ -1,0 +1,116 @@
+"""A real redis-server with a directory of its own, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+START_TIMEOUT_S = 20.0
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A redis-server process; its port and data stay the same over kill() and restart()."""
+
+    def __init__(self, folder: Path, port: int, options: dict[str, str]) -> None:
+        self._folder = folder
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process; raises RuntimeError when it was killed."""
+        if self._process is None:
+            raise RuntimeError("redis-server is not running")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it and wait until it answers PING; raises RuntimeError with its log when it does not."""
+        binary = shutil.which("redis-server")
+        if binary is None:
+            raise RuntimeError("redis-server is not on PATH: install it (Debian: redis-server)")
+        arguments = [part for name, value in self._options.items() for part in (f"--{name}", value)]
+        log = self._folder / "redis.log"
+        with log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                binary, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            await asyncio.wait_for(self._answers(self._process), START_TIMEOUT_S)
+        except (TimeoutError, RuntimeError) as error:
+            await self.kill()
+            text = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"redis-server did not start:\n{text}") from error
+
+    async def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+    async def restart(self) -> None:
+        """Kill it if it runs, then start it again on the same port with the same data."""
+        await self.kill()
+        await self.start()
+
+    async def _answers(self, process: asyncio.subprocess.Process) -> None:
+        client = aioredis.Redis(port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=5)
+        try:
+            while True:
+                if process.returncode is not None:
+                    raise RuntimeError(f"redis-server ended with {process.returncode}")
+                try:
+                    await client.ping()
+                    return
+                except RedisError:
+                    await asyncio.sleep(0.02)
+        finally:
+            await client.aclose()
+
+
+@asynccontextmanager
+async def redis_server(**options: str | int) -> AsyncIterator[RedisServer]:
+    """An empty redis-server on a free loopback port until the block ends.
+
+    Appends are on disk before they are answered, unless `options` (settings of redis.conf, `_` for `-`) say otherwise.
+    """
+    with tempfile.TemporaryDirectory(prefix="headgate-redis-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        port = free_port()
+        settings = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": str(folder),
+            "appendonly": "yes",
+            "appendfsync": "always",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+        }
+        settings |= {key.replace("_", "-"): str(value) for key, value in options.items()}
+        server = RedisServer(folder, port, settings)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.kill()

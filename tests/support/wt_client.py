@@ -1,0 +1,416 @@
+"""A small WebTransport client for tests and benches, on aioquic.
+
+    async with await connect(f"https://localhost:{port}/", origin="http://localhost:8080") as client:
+        stream = await client.open_bidirectional()
+        stream.write(b'{"type": "ping"}')
+        answer = await stream.read_json()
+
+Every wait has a deadline of `within` seconds, after which TimeoutError is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.h3 import events as h3_events
+from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection
+from aioquic.quic import events as quic_events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection, QuicConnectionState, stream_is_client_initiated
+
+from ingress.webtransport.capsules import CapsuleReader, Close, Drain, encode
+from ingress.webtransport.codes import from_http3, to_http3
+
+TIMEOUT = 5.0
+
+
+class SessionRefusedError(Exception):
+    """The server answered the request for a session with another status than 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server answered {status}")
+        self.status = status
+
+
+class StreamResetError(Exception):
+    """The server reset the stream that is being read."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the stream was reset with code {code}")
+        self.code = code
+        """Application code, or None when the server's was not in the application's range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a session ended."""
+
+    code: int
+    reason: str
+    abrupt: bool = False
+    """The QUIC connection ended before the session was closed."""
+
+
+class ClientStream:
+    """One stream of a session; which of its methods make sense depends on its kind and who opened it."""
+
+    def __init__(self, client: WebTransportClient, stream_id: int) -> None:
+        self.id = stream_id
+        self.stopped: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        """Done when the server asks to stop sending: the application code, None if it had none."""
+        self._client = client
+        self._buffer = bytearray()
+        self._ended = False
+        self._reset: StreamResetError | None = None
+        self._arrived = asyncio.Event()
+
+    @property
+    def is_bidirectional(self) -> bool:
+        return not self.id & 2
+
+    def write(self, data: bytes, end: bool = False) -> None:
+        """Send bytes; `end` closes this side's half."""
+        self._client._write(self.id, data, end)
+
+    def write_json(self, frame: object, end: bool = False) -> None:
+        """Send one frame as JSON, followed by a newline."""
+        self.write(json.dumps(frame).encode() + b"\n", end)
+
+    def reset(self, code: int) -> None:
+        """Abandon this side's half with an application code."""
+        self._client._reset(self.id, code)
+
+    def stop(self, code: int) -> None:
+        """Ask the server to stop sending, with an application code."""
+        self._client._stop(self.id, code)
+
+    async def read(self, within: float = TIMEOUT) -> bytes:
+        """Whatever has arrived, at least one byte; empty at the end. Raises StreamResetError."""
+        await self._wait(lambda: bool(self._buffer), within)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    async def read_all(self, within: float = TIMEOUT) -> bytes:
+        """Everything until the server ends the stream. Raises StreamResetError."""
+        await self._wait(lambda: False, within)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    async def read_line(self, within: float = TIMEOUT) -> bytes:
+        """The next bytes up to and without a newline; what is left when the stream ends first."""
+        await self._wait(lambda: b"\n" in self._buffer, within)
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer[:] = rest
+        return line
+
+    async def read_json(self, within: float = TIMEOUT) -> Any:
+        """The next JSON frame. Raises EOFError when the stream has ended, and StreamResetError."""
+        line = await self.read_line(within)
+        if not line:
+            raise EOFError("the server ended the stream")
+        return json.loads(line)
+
+    async def _wait(self, ready: Callable[[], bool], within: float) -> None:
+        async with asyncio.timeout(within):
+            while not ready() and not self._ended:
+                if self._reset is not None:
+                    raise self._reset
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    def _feed(self, data: bytes, ended: bool) -> None:
+        self._buffer += data
+        self._ended = self._ended or ended
+        self._arrived.set()
+
+    def _fail(self, error: StreamResetError) -> None:
+        self._reset = error
+        self._arrived.set()
+
+
+class _Link(QuicConnectionProtocol):
+    """Carries the packets of one client."""
+
+    def __init__(self, configuration: QuicConfiguration) -> None:
+        super().__init__(QuicConnection(configuration=configuration))
+        self.client = WebTransportClient(self)
+
+    def quic_event_received(self, event: quic_events.QuicEvent) -> None:
+        self.client._receive(event)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def drop(self) -> None:
+        """Close the socket and stop the clock, whatever the connection still wants to send."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class WebTransportClient:
+    """One session, on a QUIC connection of its own. Made by `connect`."""
+
+    def __init__(self, link: _Link) -> None:
+        loop = asyncio.get_running_loop()
+        self.protocol: str | None = None
+        """The application protocol that the server chose."""
+        self.drained = asyncio.Event()
+        """Set when the server asked to bring the session to an end."""
+        self.refused_streams: list[tuple[int, int]] = []
+        """Streams that the server stopped with a code of HTTP/3: (stream id, code)."""
+        self.connection_error: quic_events.ConnectionTerminated | None = None
+        self._link = link
+        self._quic = link._quic
+        self._h3 = H3Connection(self._quic, enable_webtransport=True)
+        self._session_id = -1
+        self._streams: dict[int, ClientStream] = {}
+        self._accepted: asyncio.Queue[ClientStream] = asyncio.Queue()
+        self._datagrams: asyncio.Queue[bytes] = asyncio.Queue()
+        self._capsules = CapsuleReader()
+        self._answer: asyncio.Future[int] = loop.create_future()
+        self._ended: asyncio.Future[Closed] = loop.create_future()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.disconnect()
+
+    async def open_bidirectional(self) -> ClientStream:
+        """Open a stream both write on."""
+        stream_id = self._h3.create_webtransport_stream(self._session_id)
+        # aioquic would take the server's bytes on it for HTTP/3 frames.
+        with self._h3._get_or_create_stream(stream_id) as stream:
+            stream.frame_type = FrameType.WEBTRANSPORT_STREAM
+            stream.session_id = self._session_id
+        self._link._transmit_soon()
+        return self._stream(stream_id)
+
+    async def open_unidirectional(self) -> ClientStream:
+        """Open a stream that only this side writes on."""
+        stream_id = self._h3.create_webtransport_stream(self._session_id, is_unidirectional=True)
+        self._link._transmit_soon()
+        return self._stream(stream_id)
+
+    async def accept_stream(self, within: float = TIMEOUT) -> ClientStream:
+        """The next stream that the server opened, in order of their first bytes."""
+        return await asyncio.wait_for(self._accepted.get(), within)
+
+    def send_datagram(self, data: bytes) -> None:
+        """Send unreliably; at most about 1,150 bytes."""
+        self._h3.send_datagram(self._session_id, data)
+        self._link._transmit_soon()
+
+    async def receive_datagram(self, within: float = TIMEOUT) -> bytes:
+        """The next datagram."""
+        return await asyncio.wait_for(self._datagrams.get(), within)
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """End the session with an application code and reason; the connection stays for `disconnect`."""
+        if not self._ended.done():
+            self._h3.send_data(self._session_id, encode(Close(code, reason)), end_stream=True)
+            self._ended.set_result(Closed(code, reason))
+            self._link._transmit_soon()
+
+    async def wait_closed(self, within: float = TIMEOUT) -> Closed:
+        """How the session ended, by either side."""
+        return await asyncio.wait_for(asyncio.shield(self._ended), within)
+
+    async def wait_disconnected(self, within: float = TIMEOUT) -> None:
+        """The QUIC connection is closed; `connection_error` says how."""
+        await asyncio.wait_for(self._link.wait_closed(), within)
+
+    async def disconnect(self, error_code: int = 0x100) -> None:
+        """Close the QUIC connection, without a word about the session."""
+        if not self._link.is_open:
+            return
+        self._link.close(error_code=error_code)
+        with contextlib.suppress(TimeoutError):
+            await self.wait_disconnected()
+        self._link.drop()
+
+    def vanish(self) -> None:
+        """Close the socket and tell nobody, as a machine does that loses its power."""
+        self._link.drop()
+
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether the QUIC connection has ended, or is about to."""
+        return self._quic._state not in (QuicConnectionState.FIRSTFLIGHT, QuicConnectionState.CONNECTED)
+
+    # From aioquic
+
+    def _receive(self, event: quic_events.QuicEvent) -> None:
+        match event:
+            case quic_events.StreamReset(error_code=error, stream_id=stream_id):
+                if stream_id in self._streams:
+                    self._streams[stream_id]._fail(StreamResetError(from_http3(error)))
+            case quic_events.StopSendingReceived(error_code=error, stream_id=stream_id):
+                code = from_http3(error)
+                if code is None:
+                    self.refused_streams.append((stream_id, error))
+                if stream_id in self._streams and not self._streams[stream_id].stopped.done():
+                    self._streams[stream_id].stopped.set_result(code)
+            case quic_events.ConnectionTerminated():
+                self.connection_error = event
+                self._session_ended(Closed(0, "", abrupt=True))
+        for h3_event in self._h3.handle_event(event):
+            self._http(h3_event)
+
+    def _http(self, event: h3_events.H3Event) -> None:
+        match event:
+            case h3_events.HeadersReceived(headers=headers, stream_id=stream_id, stream_ended=ended):
+                if stream_id == self._session_id:
+                    self._answered(dict(headers))
+                    if ended:
+                        self._session_ended(Closed(0, ""))
+            case h3_events.DataReceived(data=data, stream_id=stream_id, stream_ended=ended):
+                if stream_id == self._session_id:
+                    self._capsule_bytes(data, ended)
+            case h3_events.WebTransportStreamDataReceived(data=data, stream_id=stream_id, stream_ended=ended):
+                self._stream(stream_id)._feed(data, ended)
+            case h3_events.DatagramReceived(data=data):
+                self._datagrams.put_nowait(data)
+
+    def _answered(self, headers: dict[bytes, bytes]) -> None:
+        if b"wt-protocol" in headers:
+            self.protocol = json.loads(headers[b"wt-protocol"])
+        if not self._answer.done():
+            self._answer.set_result(int(headers[b":status"]))
+
+    def _capsule_bytes(self, data: bytes, ended: bool) -> None:
+        for capsule in self._capsules.feed(data):
+            match capsule:
+                case Drain():
+                    self.drained.set()
+                case Close(code, reason):
+                    self._session_ended(Closed(code, reason))
+        if ended:
+            self._session_ended(Closed(0, ""))
+
+    def _session_ended(self, closed: Closed) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(ConnectionError("the connection ended before the answer"))
+            self._answer.exception()
+        if not self._ended.done():
+            self._ended.set_result(closed)
+            # A client answers the end of a session with its own FIN at once (draft, section 6).
+            if not closed.abrupt:
+                self._quic.send_stream_data(self._session_id, b"", end_stream=True)
+                self._link._transmit_soon()
+
+    def _stream(self, stream_id: int) -> ClientStream:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            stream = self._streams[stream_id] = ClientStream(self, stream_id)
+            if not stream_is_client_initiated(stream_id):
+                self._accepted.put_nowait(stream)
+        return stream
+
+    # For ClientStream and connect
+
+    def _write(self, stream_id: int, data: bytes, end: bool) -> None:
+        self._quic.send_stream_data(stream_id, data, end)
+        self._link._transmit_soon()
+
+    def _reset(self, stream_id: int, code: int) -> None:
+        self._quic.reset_stream(stream_id, to_http3(code))
+        self._link._transmit_soon()
+
+    def _stop(self, stream_id: int, code: int) -> None:
+        self._quic.stop_stream(stream_id, to_http3(code))
+        self._link._transmit_soon()
+
+    def _request(self, authority: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._session_id = self._quic.get_next_available_stream_id()
+        self._h3.send_headers(
+            self._session_id,
+            [
+                (b":method", b"CONNECT"),
+                (b":protocol", b"webtransport"),
+                (b":scheme", b"https"),
+                (b":authority", authority.encode()),
+                (b":path", path.encode()),
+                *headers,
+            ],
+        )
+        self._link._transmit_soon()
+
+
+def request_headers(
+    origin: str | None = None, protocols: Iterable[str] = (), user_agent: str | None = None
+) -> list[tuple[bytes, bytes]]:
+    """The headers beyond the pseudo-headers that a browser would send."""
+    headers = [(b"sec-webtransport-http3-draft02", b"1")]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
+    if user_agent is not None:
+        headers.append((b"user-agent", user_agent.encode()))
+    quoted = ", ".join(f'"{protocol}"' for protocol in protocols)
+    if quoted:
+        headers.append((b"wt-available-protocols", quoted.encode()))
+    return headers
+
+
+async def connect(
+    url: str,
+    *,
+    origin: str | None = None,
+    protocols: Iterable[str] = (),
+    user_agent: str | None = None,
+    ca_file: str | None = None,
+    idle_timeout: float = 30.0,
+    within: float = TIMEOUT,
+) -> WebTransportClient:
+    """Open a session at an https URL.
+
+    Without `ca_file` the server's certificate is not verified. Raises SessionRefusedError with the server's
+    status, ConnectionError when the connection ends before the answer, and TimeoutError.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "localhost", parts.port or 443
+    configuration = QuicConfiguration(
+        is_client=True,
+        alpn_protocols=H3_ALPN,
+        server_name=host,
+        idle_timeout=idle_timeout,
+        max_datagram_frame_size=65_536,
+        verify_mode=ssl.CERT_NONE if ca_file is None else ssl.CERT_REQUIRED,
+        cafile=ca_file,
+    )
+    loop = asyncio.get_running_loop()
+    family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+    _, link = await loop.create_datagram_endpoint(
+        lambda: _Link(configuration),
+        local_addr=("::" if family == socket.AF_INET6 else "0.0.0.0", 0),
+    )
+    client = link.client
+    try:
+        async with asyncio.timeout(within):
+            link.connect(address)
+            await link.wait_connected()
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            client._request(parts.netloc, path, request_headers(origin, protocols, user_agent))
+            status = await client._answer
+    except BaseException:
+        await client.disconnect()
+        raise
+    if status != 200:
+        await client.disconnect()
+        raise SessionRefusedError(status)
+    return client
