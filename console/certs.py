@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from console.printable import printable
 from ingress.server.certificates import (
@@ -40,13 +42,19 @@ class CertificateInForce:
 
 
 def certificate_files(settings: Settings, now: datetime) -> CertificateFiles:
-    """The configured files, or the development certificate (made if there is none that lasts)."""
+    """The configured files, or those of the development certificate, which is made when there is none.
+
+    One that is about to end is left alone: the gateway that uses it renews it.
+    """
     files = settings.tls_files()
-    return CertificateFiles(*files) if files else development_certificate(settings.data_dir, now)
+    if files:
+        return CertificateFiles(*files)
+    path = settings.data_dir / DEVELOPMENT_FILE
+    return CertificateFiles(path, path) if path.exists() else development_certificate(settings.data_dir, now)
 
 
 def in_force(settings: Settings, now: datetime) -> CertificateInForce:
-    """The certificate that a gateway starting now would use; raises ConfigurationError."""
+    """The certificate that gateways use; raises ConfigurationError."""
     files = certificate_files(settings, now)
     certificate = files.load().certificate
     return CertificateInForce(
@@ -63,16 +71,21 @@ def renew(settings: Settings, now: datetime) -> CertificateInForce:
     """Replace the development certificate; raises ConfigurationError when files are configured."""
     if settings.tls_files():
         raise ConfigurationError(
-            "the certificate comes from HEADGATE_TLS_CERT: renew it where it was issued, then restart the gateways"
+            "the certificate comes from HEADGATE_TLS_CERT: "
+            "renew it where it was issued, then restart the gateways"
         )
-    (settings.data_dir / DEVELOPMENT_FILE).unlink(missing_ok=True)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    # Made beside the old one and put in its place in one step: gateways may be reading it.
+    with tempfile.TemporaryDirectory(dir=settings.data_dir) as folder:
+        made = development_certificate(Path(folder), now)
+        os.replace(made.certificate, settings.data_dir / DEVELOPMENT_FILE)
     return in_force(settings, now)
 
 
-def print_certificate(found: CertificateInForce, now: datetime) -> None:
-    """The certificate for people."""
+def print_certificate(found: CertificateInForce, now: datetime, *, renewed: bool) -> None:
+    """The certificate for people; `renewed` adds how running gateways get to know of it."""
     kind = "made for development, trusted by its hash" if found.development else "configured"
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    lines = Text()
     for name, value in (
         ("file", f"{found.path} ({kind})"),
         ("subject", found.subject),
@@ -81,8 +94,11 @@ def print_certificate(found: CertificateInForce, now: datetime) -> None:
         ("SHA-256, hex", found.sha256.hex()),
         ("SHA-256, base64", base64.b64encode(found.sha256).decode()),
     ):
-        table.add_row(name, printable(value))
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+        lines.append(f"{name:15}  ", "dim").append(f"{printable(value)}\n")
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(lines, end="")
+    if renewed:
+        console.print("Running gateways use it after a SIGHUP, or within an hour.")
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The settings in force, for people, programs and as lines of an environment file. Secrets are never shown."""
+"""The settings in force: for people, for programs, and as an environment file. Secrets are never shown."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from runtime.settings import Settings
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,*?&=\[\]{}~^-]*\Z")
 #: What Settings.masked writes in place of a secret.
 _MASK = "**********"
+#: Width of the table where there is no terminal to ask.
+_PIPED_WIDTH = 160
 #: Settings that are each process's own: one fixed value for all would be wrong.
 _PER_PROCESS = frozenset({"gateway_id"})
 
@@ -44,9 +46,9 @@ def variable_of(name: str) -> str:
 
 def settings_in_force(settings: Settings) -> list[Setting]:
     """Every setting, in the order of their groups."""
-    masked = settings.masked()
+    masked, configured = settings.masked(), settings.model_fields_set
     return [
-        Setting(name, variable_of(name), masked[name], name in settings.model_fields_set, field.description or "")
+        Setting(name, variable_of(name), masked[name], name in configured, field.description or "")
         for name, field in Settings.model_fields.items()
     ]
 
@@ -57,7 +59,7 @@ def as_json(settings: list[Setting]) -> str:
 
 
 def as_env(settings: list[Setting]) -> str:
-    """Lines of a `.env` file. What must not be copied (hidden, per process) or has no value is commented out."""
+    """Lines of a `.env` file. What has no value or must not be copied (hidden, per process) is a comment."""
     lines: list[str] = []
     for setting in settings:
         if setting.description:
@@ -71,30 +73,32 @@ def as_env(settings: list[Setting]) -> str:
 def print_table(settings: list[Setting]) -> None:
     """The settings for people; those that were configured stand out."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("variable", no_wrap=True)
+    table.add_column("  variable", no_wrap=True)
     table.add_column("value", overflow="fold", min_width=12)
     table.add_column("what it is", overflow="fold")
     for setting in settings:
-        style = "bold green" if setting.is_set else ""
+        mark, style = ("* ", "bold") if setting.is_set else ("  ", "")
         table.add_row(
-            Text(setting.variable, style), Text(printable(setting.value), style), Text(setting.description, "dim")
+            Text(mark + setting.variable, style),
+            Text(printable(setting.value), style),
+            Text(setting.description, "dim"),
         )
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console.width = _PIPED_WIDTH
     console.print(table)
-    console.print("Bold ones are configured, the others are defaults. Secrets are hidden.", style="dim")
+    console.print("* is configured, the others are defaults. Secrets are hidden.", style="dim", markup=False)
 
 
 def explain(error: ValidationError) -> str:
-    """Which variables are wrong and why, one a line, without the values: one may be a secret."""
-    lines = []
+    """Which variables are wrong and why, in one line without the values: one may be a secret."""
+    parts = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         name = str(problem["loc"][0]) if problem["loc"] else ""
         # The text of a validator's own ValueError may quote the value.
         words = "is not valid" if problem["type"] == "value_error" else problem["msg"]
-        lines.append(f"{variable_of(name)}: {words}")
-    return "\n".join(lines)
+        parts.append(f"{variable_of(name)}: {words}")
+    return "; ".join(parts)
 
 
 def fail(message: str) -> None:

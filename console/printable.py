@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """`text` with everything that a terminal would obey, not show, written as an escape; cut to `limit` characters.
+    """`text`, cut to `limit` characters, with all that a terminal would obey instead of show as escapes.
 
-    That is control characters (a line break could forge a line, ESC could rewrite earlier ones), and those that
-    reorder or hide what stands around them (bidirectional and zero-width ones, line separators, surrogates).
+    That is control characters (a line break could forge a line, ESC could rewrite earlier ones), and those
+    that reorder or hide what is around them (bidirectional and zero-width ones, line separators, surrogates).
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"

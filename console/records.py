@@ -25,7 +25,7 @@ def record(stream: str, stream_id: str, entry: Entry) -> dict[str, Any]:
 
 
 def to_json(value: object) -> bytes:
-    """`value` as one line of JSON; raw bytes become `{"base64": …}`, what has no JSON form becomes its text."""
+    """`value` as a line of JSON; raw bytes become `{"base64": …}`, what has no JSON form becomes its text."""
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # Deeper than orjson goes, or with keys it cannot write.
@@ -39,7 +39,7 @@ def _plain(value: object) -> object:
 
 
 def order(stream_id: str) -> tuple[int, int]:
-    """What sorts stream ids of different streams by the time of their append, in ms, and by their number in it."""
+    """What sorts stream ids of several streams: the time of the append in ms, the number in it."""
     milliseconds, _, number = stream_id.partition("-")
     return int(milliseconds), int(number)
 

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import islice
 
 import redis.asyncio as aioredis
 from redis.exceptions import RedisError
@@ -54,8 +53,8 @@ async def tail(
 ) -> None:
     """Give every wanted entry to `write` as it is appended, until `limit` were given, SIGINT or SIGTERM.
 
-    Entries of one partition come in the order of the log; those of several partitions that are read together are
-    sorted by the time of their append. Raises LogUnavailable when the server does not answer at the start.
+    Entries of one partition come in the order of the log; those of several partitions that are read together
+    are sorted by the time of their append. Raises LogUnavailable when the server does not answer at first.
     """
     task = asyncio.current_task()
     assert task is not None
@@ -79,14 +78,14 @@ async def tail(
 
 def _give(batch: Batch, write: Write, wanted: Filter, most: int | None) -> int:
     found = [item for item in sorted(batch, key=lambda item: order(item[1])) if wanted.wants(item[2])]
-    count = 0
-    for count, item in enumerate(islice(found, most), start=1):
+    chosen = found[:most]
+    for item in chosen:
         write(*item)
-    return count
+    return len(chosen)
 
 
 async def _keys_of_log(client: aioredis.Redis, settings: Settings) -> Keys:
-    """The keys with the number of partitions that the log was made with: whoever only reads need not be told it."""
+    """The keys with the number of partitions that the log was made with: a reader need not be told it."""
     try:
         fixed = await client.hget(settings.keys.meta(), "partitions")
     except RedisError as error:

@@ -20,6 +20,7 @@ from runtime.bus.connection import check_server, connect, durability
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health, serve
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from runtime.telemetry import Telemetry
 from schemas.errors import ConfigurationError
 
@@ -92,8 +93,7 @@ class Listener:
 
     async def stop(self) -> None:
         """Tell every session, wait for their ends to be logged, then close."""
-        if self._renewal is not None:
-            self._renewal.cancel()
+        await cancel(self._renewal)
         self.quic.drain()
         await self._gateway.drain()
         await self.quic.stop()

@@ -12,6 +12,7 @@ from ingress import metrics
 from ingress.hub import Hub
 from runtime.bus.cursor import follow
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import HeadgateError
@@ -50,9 +51,7 @@ class Deliveries:
 
     async def stop(self) -> None:
         """Stop reading and leave the list of gateways."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
         try:
             await self._client.zrem(self._gateways, self._id)
             await self._client.unlink(self._stream, self._datagrams)

@@ -27,6 +27,7 @@ from ingress.session import (
 from runtime.backoff import backoff
 from runtime.bus.appender import Appender
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from runtime.telemetry import OpenSpan, Telemetry
 from schemas.close_codes import CloseCode
 from schemas.entry import Entry
@@ -112,11 +113,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Stop watching."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-        for task in self._lasting:
-            task.cancel()
+        await cancel(self._ticker, *self._lasting)
 
     def append_lasting(self, session: GatewaySession, event: Event) -> None:
         """Append what has no client that could send it again: retried until it is confirmed."""

@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     laravel_authorize_path: str = "/api/webtransport/authorize"
     laravel_timeout: float = Field(5.0, gt=0)
     laravel_answer_bytes: int = Field(262_144, ge=1024, description="Longest answer that is read.")
-    laravel_connections: int = Field(64, ge=1, description="Requests in flight per processor process.")
+    laravel_connections: int = Field(64, ge=1, description="Requests in flight per processor and process.")
 
     # Processors and egress
     processors_http_host: str = "127.0.0.1"

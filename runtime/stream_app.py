@@ -7,6 +7,7 @@ per key (docs/decisions/0001-faststream-around-our-reader.md).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -41,8 +42,8 @@ class StreamApplication:
         name: str,
         groups: Sequence[ConsumerGroup],
         *,
-        reads: Mapping[str, type[Event]],
-        writes: Mapping[str, type[Event]],
+        reads: Mapping[str, Sequence[type[Event]]],
+        writes: Mapping[str, Sequence[type[Event]]],
     ) -> None:
         """`reads` and `writes` name the streams and events that belong in the AsyncAPI document."""
         self.groups = {group.group: group for group in groups}
@@ -54,7 +55,7 @@ class StreamApplication:
             description="Pauses and resumes a consumer group on every process.",
         )(self._control)
         for direction, streams in (("reads", reads), ("writes", writes)):
-            for key, event in streams.items():
+            for key, event in ((key, event) for key, events in streams.items() for event in events):
                 broker.publisher(stream=key, schema=event, title=event.TYPE, description=f"{name} {direction} it")
         self._app = FastStream(
             broker,
@@ -85,8 +86,8 @@ class StreamApplication:
             await group.start()
 
     async def _stop_groups(self) -> None:
-        for group in self.groups.values():
-            await group.stop()
+        # Side by side: each may take the whole drain time.
+        await asyncio.gather(*(group.stop() for group in self.groups.values()))
 
     async def _control(self, control: Control) -> None:
         group = self.groups.get(control.group)

@@ -67,6 +67,11 @@ class OpenSpan:
         self.traceparent = traceparent
         self._span = span
 
+    def note(self, name: str, value: AttributeValue) -> None:
+        """Add an attribute; as with all of them, never what a client sent."""
+        if self._span is not None:
+            self._span.set_attribute(name, value)
+
     def end(self, error: str = "") -> None:
         """End it; `error` is a kind of failure, never a text that may hold what a client sent."""
         if self._span is not None:

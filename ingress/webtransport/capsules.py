@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -57,13 +58,12 @@ class CapsuleReader:
         self._to_skip = 0
         self._closed = False
 
-    def feed(self, data: bytes) -> list[Capsule]:
-        """The capsules that `data` completes; those of unknown type are dropped as they pass.
+    def feed(self, data: bytes) -> Iterator[Capsule]:
+        """The capsules that `data` completes, to be iterated to the end; unknown ones are skipped.
 
         Raises CapsuleError on a malformed capsule and on anything after CLOSE; the reader is of no use then.
         """
         self._buffer += data
-        capsules: list[Capsule] = []
         while self._buffer:
             if self._closed:
                 raise CapsuleError("the client sent bytes after its CLOSE_WEBTRANSPORT_SESSION capsule")
@@ -85,9 +85,8 @@ class CapsuleReader:
                 break
             value = bytes(self._buffer[size : size + length])
             del self._buffer[: size + length]
-            capsules.append(_decode(kind, value))
             self._closed = kind == CLOSE
-        return capsules
+            yield _decode(kind, value)
 
     def end(self) -> None:
         """The stream has ended. Raises CapsuleError when it ended inside a capsule."""

@@ -12,13 +12,12 @@ from aioquic.quic import events as quic_events
 from aioquic.quic.connection import stream_is_unidirectional
 
 from ingress.webtransport import private, requests
-from ingress.webtransport.capsules import CapsuleReader, Close, Drain, encode
 from ingress.webtransport.codes import H3Error, from_http3
+from ingress.webtransport.connect_stream import ConnectStream
 from ingress.webtransport.early import EarlyEvent, EarlyEvents, EarlyLimits
-from ingress.webtransport.errors import CapsuleError, WrongStateError
+from ingress.webtransport.errors import WrongStateError
 from ingress.webtransport.events import (
     DatagramReceived,
-    DrainReceived,
     SessionClosed,
     SessionRequested,
     StreamDataReceived,
@@ -70,7 +69,6 @@ class WebTransportConnection:
         self._quic = quic
         self._early = EarlyEvents(early or EarlyLimits())
         self._max_pending_datagrams = max_pending_datagrams
-        self._capsules = CapsuleReader()
         self._session_id = -1
         self._waits_for_settings: SessionRequested | None = None
         self._early_close: SessionClosed | None = None
@@ -80,47 +78,47 @@ class WebTransportConnection:
 
     def receive(self, event: quic_events.QuicEvent) -> list[WebTransportEvent]:
         """The facts that a QUIC event amounts to. A client's breach of HTTP/3 closes the QUIC connection."""
-        match event:
-            case quic_events.ProtocolNegotiated():
-                self._h3 = WebTransportH3Connection(self._quic)
-                self._streams = SessionStreams(self._quic, self._h3)
-                return []
-            case quic_events.ConnectionTerminated():
-                return self._client_closed(SessionClosed(0, "", abrupt=True))
-        if self._broken:
+        if isinstance(event, quic_events.ProtocolNegotiated):
+            self._h3 = WebTransportH3Connection(self._quic)
+            self._streams = SessionStreams(self._quic, self._h3)
             return []
+        if isinstance(event, quic_events.ConnectionTerminated):
+            return self._client_closed(SessionClosed(0, "", abrupt=True))
+        return [] if self._broken else self._quic_event(event)
+
+    def _quic_event(self, event: quic_events.QuicEvent) -> list[WebTransportEvent]:
         match event:
-            case quic_events.StreamReset(error, stream_id):
+            case quic_events.StreamReset(stream_id=stream_id, error_code=error):
                 # Looked up first: HTTP/3 forgets a stream that is over both ways.
                 session_id = self._h3.session_of(stream_id)
                 self._h3.handle_event(event)
                 if self._streams.is_stopped(stream_id, ended=True):
                     return []
                 return self._aborted(session_id, StreamReset(stream_id, from_http3(error) or 0))
-            case quic_events.StopSendingReceived(error, stream_id):
+            case quic_events.StopSendingReceived(stream_id=stream_id, error_code=error):
                 session_id = self._h3.session_of(stream_id)
                 self._h3.handle_event(event)
                 return self._aborted(session_id, StreamStopped(stream_id, from_http3(error) or 0))
             case quic_events.StreamDataReceived() | quic_events.DatagramFrameReceived():
                 facts: list[WebTransportEvent] = []
                 for h3_event in self._h3.handle_event(event):
-                    facts += self._http(h3_event)
+                    facts += self._http_event(h3_event)
                 return self._requested() + facts
         return []
 
-    def _http(self, event: h3_events.H3Event) -> list[WebTransportEvent]:
+    def _http_event(self, event: h3_events.H3Event) -> list[WebTransportEvent]:
         match event:
             case h3_events.WebTransportStreamDataReceived():
                 return self._stream_data(event)
-            case h3_events.DatagramReceived(data, session_id):
+            case h3_events.DatagramReceived(stream_id=session_id, data=data):
                 return self._session_event(session_id, DatagramReceived(data))
-            case h3_events.DataReceived(data, stream_id, ended) if stream_id == self._session_id:
-                return self._capsule_bytes(data, ended)
-            case h3_events.DataReceived(_, stream_id, ended):
-                self._streams.is_stopped(stream_id, ended=ended)
-            case h3_events.HeadersReceived(headers, stream_id, ended):
+            case h3_events.DataReceived(stream_id=stream_id, data=data, stream_ended=ended):
                 if stream_id == self._session_id:
-                    return self._violated(CapsuleError("the client sent trailers on the CONNECT stream"))
+                    return self._said(self._connect.receive(data, ended))
+                self._streams.is_stopped(stream_id, ended=ended)
+            case h3_events.HeadersReceived(stream_id=stream_id, headers=headers, stream_ended=ended):
+                if stream_id == self._session_id:
+                    return self._client_closed(self._connect.violated("the client sent trailers"))
                 return self._request(stream_id, headers, ended)
         return []
 
@@ -136,6 +134,7 @@ class WebTransportConnection:
         else:
             self.state = State.REQUESTED
             self._session_id = stream_id
+            self._connect = ConnectStream(stream_id, self._quic, self._h3, self._streams)
             self._waits_for_settings = request
             if ended:
                 return self._client_closed(SessionClosed(0, ""))
@@ -181,25 +180,14 @@ class WebTransportConnection:
             return self._client_closed(SessionClosed(0, ""))
         return [] if session_id is None else self._session_event(session_id, event)
 
-    def _capsule_bytes(self, data: bytes, ended: bool) -> list[WebTransportEvent]:
-        facts: list[WebTransportEvent] = []
-        try:
-            for capsule in self._capsules.feed(data):
-                match capsule:
-                    case Drain():
-                        facts += self._session_event(self._session_id, DrainReceived())
-                    case Close(code, reason):
-                        facts += self._client_closed(SessionClosed(code, reason))
-            if ended:
-                self._capsules.end()
-        except CapsuleError as error:
-            return facts + self._violated(error)
-        return facts + self._client_closed(SessionClosed(0, "")) if ended else facts
-
-    def _violated(self, error: CapsuleError) -> list[WebTransportEvent]:
-        """Abort the CONNECT stream, which ends the session (RFC 9297, section 3.3)."""
-        self._streams.abort(self._session_id, H3Error.MESSAGE_ERROR)
-        return self._client_closed(SessionClosed(0, str(error), abrupt=True))
+    def _said(self, facts: Iterable[EarlyEvent | SessionClosed]) -> list[WebTransportEvent]:
+        said: list[WebTransportEvent] = []
+        for fact in facts:
+            if isinstance(fact, SessionClosed):
+                said += self._client_closed(fact)
+            else:
+                said += self._session_event(self._session_id, fact)
+        return said
 
     def _client_closed(self, event: SessionClosed) -> list[WebTransportEvent]:
         if self.state is State.REQUESTED and not event.abrupt:
@@ -226,11 +214,9 @@ class WebTransportConnection:
             return []
         self._expect(State.REQUESTED, "accept")
         chosen = [] if protocol is None else [requests.protocol_header(protocol)]
-        self._answer([(b":status", b"200"), *chosen, *headers], end_stream=False)
+        self._connect.answer([(b":status", b"200"), *chosen, *headers], end_stream=False)
         self.state = State.OPEN
-        early, orphans = self._early.take(self._session_id)
-        for stream_id in orphans:
-            self._refuse_stream(stream_id, -1)
+        early = self._take_early(self._session_id)
         closed = [] if self._early_close is None else self._client_closed(self._early_close)
         return [*early, *closed]
 
@@ -243,15 +229,15 @@ class WebTransportConnection:
             return
         self._expect(State.REQUESTED, "reject")
         self.counters.requests_refused += 1
-        self._answer([(b":status", str(status).encode())], end_stream=True)
+        self._connect.answer([(b":status", str(status).encode())], end_stream=True)
         self.state = State.CLOSED
-        _, orphans = self._early.take(-1)
+        self._take_early(-1)
+
+    def _take_early(self, session_id: int) -> list[EarlyEvent]:
+        early, orphans = self._early.take(session_id)
         for stream_id in orphans:
             self._refuse_stream(stream_id, -1)
-
-    def _answer(self, headers: Headers, *, end_stream: bool) -> None:
-        if self._h3.can_send(self._session_id):
-            self._h3.send_headers(self._session_id, headers, end_stream)
+        return early
 
     # What is sent: outside of an open session, nothing
 
@@ -312,8 +298,8 @@ class WebTransportConnection:
 
     def drain(self) -> None:
         """Ask the client to bring the session to an end; the session goes on."""
-        if self.state is State.OPEN and self._h3.can_send(self._session_id):
-            self._h3.send_data(self._session_id, encode(Drain()), end_stream=False)
+        if self.state is State.OPEN:
+            self._connect.drain()
 
     def close(self, code: int, reason: str) -> None:
         """End the session with a code of 32 bits and a reason, cut to 1,024 bytes; no event reports it.
@@ -324,22 +310,16 @@ class WebTransportConnection:
         if self.state is State.CLOSED:
             return
         self._expect(State.OPEN, "close")
-        capsule = encode(Close(code, reason))
-        if self._h3.can_send(self._session_id):
-            self._h3.send_data(self._session_id, capsule, end_stream=True)
+        self._connect.close(code, reason)
         self._end()
 
     @property
     def can_disconnect(self) -> bool:
-        """Both sides ended the CONNECT stream and the client has all of it: the QUIC connection may close.
+        """Both sides ended the session and the client has all of it: the QUIC connection may close.
 
         Closed any sooner, the client would see a lost connection in place of the code and reason.
         """
-        return (
-            self.state is State.CLOSED
-            and not self._h3.can_receive(self._session_id)
-            and private.is_delivered(self._quic, self._session_id)
-        )
+        return self.state is State.CLOSED and self._connect.is_over
 
     def disconnect(self) -> None:
         """Close the QUIC connection. A session that is open sees its connection lost."""
@@ -348,7 +328,7 @@ class WebTransportConnection:
     def _end(self) -> None:
         self.state = State.CLOSED
         self._waits_for_settings = None
-        self._streams.send(self._session_id, b"", end_stream=True)
+        self._connect.finish()
         for stream_id, session_id in self._h3.session_streams():
             if session_id == self._session_id:
                 self._streams.abort(stream_id, H3Error.WT_SESSION_GONE)

@@ -234,7 +234,7 @@ class WebTransportH3Connection(H3Connection):
     def can_receive(self, stream_id: int) -> bool:
         """Whether the client may still write to a stream."""
         stream = self._stream.get(stream_id)
-        return stream is not None and not stream.receiving_ended
+        return stream is not None and not stream.receiving_ended and stream_id in self._quic._streams
 
 
 def _check_frame_size(stream: H3Stream) -> None:

@@ -7,12 +7,15 @@ hand: at these sizes redis-py's pipeline costs twice as much.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import redis.asyncio as aioredis
 from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError, ResponseError
 
+from runtime.tasks import cancel
+from runtime.bus.connection import SOCKET_TIMEOUT_S
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 
@@ -54,8 +57,7 @@ class Appender:
         if self._task is None:
             return
         await self._idle.wait()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
         await self._disconnect()
 
     def append(self, key: str, entry: Entry, *, maxlen: int | None = None) -> asyncio.Future[str]:
@@ -103,19 +105,25 @@ class Appender:
             connection: aioredis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
-        await self._connection.send_packed_command(b"".join(item[0] for item in batch), check_health=False)
         APPEND_BATCH.observe(len(batch))
+        # The time is limited once for the whole write, which is cheaper than for each answer.
+        async with asyncio.timeout(SOCKET_TIMEOUT_S):
+            await self._connection.send_packed_command(b"".join(item[0] for item in batch), check_health=False)
+            APPENDED.inc(await self._confirm(self._connection, batch))
+
+    async def _confirm(self, connection: aioredis.Connection, batch: list[_Queued]) -> int:
+        """Read the answers to `batch`; gives how many appends were confirmed."""
         confirmed = 0
         for _, future in batch:
             try:
-                answer = await self._connection.read_response(disable_decoding=True)
+                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
             except ResponseError as error:  # This command's own: the others of the batch were carried out.
                 self._refuse(future, error)
                 continue
             confirmed += 1
             if not future.done():
                 future.set_result(answer.decode())
-        APPENDED.inc(confirmed)
+        return confirmed
 
     def _fail(self, items: list[_Queued], error: BaseException) -> None:
         for _, future in items:

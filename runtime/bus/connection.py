@@ -5,7 +5,15 @@ from __future__ import annotations
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from runtime.settings import Settings, mask_url
 from schemas.errors import ConfigurationError, LogUnavailable
@@ -23,16 +31,25 @@ def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
     """A client that never re-sends a command by itself.
 
     redis-py's default retry appends an entry twice when only the reply was lost, and strands what a repeated
-    XREADGROUP delivered the first time; whoever repeats here knows what it repeats.
+    XREADGROUP delivered the first time; whoever repeats here knows what it repeats. When all connections are in use
+    the next command waits for one: with the plain pool a burst of lanes would fail, and leases with it.
     """
-    return aioredis.Redis.from_url(
+    pool = aioredis.BlockingConnectionPool.from_url(
         settings.redis_url,
         retry=Retry(NoBackoff(), 0),
+        timeout=SOCKET_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
         max_connections=max_connections,
         client_name="headgate",
     )
+    return aioredis.Redis.from_pool(pool)
+
+
+def is_away(error: RedisError) -> bool:
+    """Whether the server is away or cannot write now, so that the same command can succeed later."""
+    away = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, ClusterDownError)
+    return isinstance(error, away) or str(error).startswith(("MISCONF", "NOREPLICAS"))
 
 
 async def check_server(client: aioredis.Redis, settings: Settings) -> None:

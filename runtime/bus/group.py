@@ -17,6 +17,7 @@ from runtime.bus.reader import Reader, ensure_group
 from runtime.bus.settle import Settler
 from runtime.leases import Leases
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from runtime.telemetry import Telemetry
 from schemas.keys import Keys
 
@@ -48,7 +49,9 @@ class ConsumerGroup:
         handler: Handler,
         key: Callable[[Received], str] = by_session,
         max_batch: int = 1,
+        traced: bool = True,
     ) -> None:
+        """`traced`: handling a sampled entry is a span of its own; without, entries come as they were written."""
         self.group = group
         self._settings = settings
         self._client = client
@@ -67,6 +70,7 @@ class ConsumerGroup:
             telemetry=telemetry,
             max_attempts=settings.max_attempts,
             max_batch=max_batch,
+            traced=traced,
         )
         self._reader = Reader(client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned)
         self._stopping = asyncio.Event()
@@ -104,14 +108,14 @@ class ConsumerGroup:
     async def stop(self) -> None:
         """Stop reading, finish what is in flight within the drain time, give the leases back."""
         self._stopping.set()
+        self._lanes.close()
         if not self._tasks:
             return
         leases, reader = self._tasks
         await asyncio.gather(reader, return_exceptions=True)
         left = await self._lanes.drain(self._settings.drain_seconds)
         await self._settler.flushed()
-        leases.cancel()
-        await asyncio.gather(leases, return_exceptions=True)
+        await cancel(leases)
         for key in self._lease_keys:
             await self._leases.release(key)
         if left:

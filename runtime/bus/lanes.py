@@ -9,11 +9,14 @@ from dataclasses import replace
 
 import structlog
 from prometheus_client import Counter
+from redis.exceptions import RedisError
 
 from runtime.backoff import backoff
 from runtime.bus.appender import Appender
+from runtime.bus.connection import is_away
 from runtime.bus.outcomes import Outcome, Received, Verdict
 from runtime.bus.settle import Settler
+from runtime.tasks import cancel
 from runtime.telemetry import Attributes, OpenSpan, Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
@@ -52,6 +55,7 @@ class Lanes:
         telemetry: Telemetry,
         max_attempts: int,
         max_batch: int = 1,
+        traced: bool = True,
         window: int = 1000,
     ) -> None:
         self._group = group
@@ -63,11 +67,13 @@ class Lanes:
         self._telemetry = telemetry
         self._max_attempts = max_attempts
         self._max_batch = max_batch
+        self._traced = traced
         self._window = window
         self._lanes: dict[str, deque[Received]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._room.set()
+        self._closing = False
         self._verdicts = {verdict: HANDLED.labels(group, verdict.value) for verdict in Verdict}
         self.in_flight: set[tuple[int, str]] = set()
 
@@ -83,21 +89,24 @@ class Lanes:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             lane.append(received)
-        if len(self.in_flight) >= self._window:
+        if len(self.in_flight) >= self._window and not self._closing:
             self._room.clear()
 
     async def room(self) -> None:
         """Wait until fewer than the window's entries are in flight."""
         await self._room.wait()
 
+    def close(self) -> None:
+        """Let nobody wait for room any more: what is in flight may be waiting itself, and its reader is to end."""
+        self._closing = True
+        self._room.set()
+
     async def drain(self, timeout: float) -> int:
         """Let the lanes finish for at most `timeout` seconds, cancel the rest; gives how many were left."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout)
         left = len(self.in_flight)
-        for task in set(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(*self._tasks)
         return left
 
     async def _run(self, key: str, lane: deque[Received]) -> None:
@@ -123,16 +132,20 @@ class Lanes:
 
     async def _handle(self, batch: list[Received]) -> Sequence[Outcome]:
         spans: list[OpenSpan] = []
+        handed = list(batch)  # What is settled later (a dead letter, too) keeps the traceparent it came with.
         for i, received in enumerate(batch):
             entry = received.entry
-            if is_sampled(entry.traceparent):
+            if self._traced and is_sampled(entry.traceparent):
                 attributes: Attributes = {"headgate.type": entry.type, "headgate.attempt": received.attempt}
                 span = self._telemetry.begin(f"process {self._group}", entry.traceparent, attributes)
                 spans.append(span)
-                batch[i] = replace(received, entry=entry.traced(span.traceparent))
+                handed[i] = replace(received, entry=entry.traced(span.traceparent))
         failure = ""
         try:
-            return await self._handler(batch)
+            return await self._handler(handed)
+        except RedisError as error:
+            failure = type(error).__name__
+            return [Outcome.later(failure) if is_away(error) else Outcome.again(failure)]
         # A defect in a handler is an attempt that failed, counted and in the end a dead letter; it must not end
         # the partition. The text of the error stays here: it may hold what a client sent.
         except Exception as error:
@@ -150,7 +163,9 @@ class Lanes:
             verdict = Verdict.DEAD
         self._verdicts[verdict].inc()
         if verdict in (Verdict.AGAIN, Verdict.LATER):
-            log.warning(
+            # What is away is reported by whoever finds it away: here it would be a line per lane and attempt.
+            report = log.warning if verdict is Verdict.AGAIN else log.debug
+            report(
                 "entry.retry",
                 group=self._group,
                 type=received.entry.type,

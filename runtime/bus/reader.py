@@ -77,6 +77,8 @@ class Reader:
         failures = 0
         while not stopping.is_set():
             await self._lanes.room()
+            if stopping.is_set():
+                return
             self._adopt(set(self._owned()))
             try:
                 if self._cursors:

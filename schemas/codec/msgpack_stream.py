@@ -65,7 +65,10 @@ class MsgpackStream(FrameStream):
     def next_frame(self) -> dict[str, Any] | None:
         """See `FrameStream.next_frame`."""
         start = self._start
-        if self._at == start < len(self._buffer):
+        if start == len(self._buffer):
+            self._release()
+            return None
+        if self._at == start:
             if self._buffer[start] not in MAP_BYTES:
                 raise MalformedFrame("sender put something other than maps in its msgpack stream: send maps")
             if start >= self._tried and (whole := self._try_whole()) is not None:

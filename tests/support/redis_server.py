@@ -93,7 +93,7 @@ class RedisServer:
 async def redis_server(**options: str | int) -> AsyncIterator[RedisServer]:
     """An empty redis-server on a free loopback port until the block ends.
 
-    Appends are on disk before they are answered, unless `options` (settings of redis.conf, `_` for `-`) say otherwise.
+    Appends are on disk before they are answered, unless `options` (of redis.conf, `_` for `-`) say otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="headgate-redis-", ignore_cleanup_errors=True) as name:
         folder = Path(name)

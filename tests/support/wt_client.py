@@ -146,6 +146,10 @@ class _Link(QuicConnectionProtocol):
         super().__init__(QuicConnection(configuration=configuration))
         self.client = WebTransportClient(self)
 
+    def datagram_received(self, data: bytes | str, addr: Any) -> None:
+        self.client.packets_received += 1
+        super().datagram_received(data, addr)
+
     def quic_event_received(self, event: quic_events.QuicEvent) -> None:
         self.client._receive(event)
 
@@ -173,6 +177,8 @@ class WebTransportClient:
         """Set when the server asked to bring the session to an end."""
         self.refused_streams: list[tuple[int, int]] = []
         """Streams that the server stopped with a code of HTTP/3: (stream id, code)."""
+        self.packets_received = 0
+        """UDP packets from the server, of any kind."""
         self.connection_error: quic_events.ConnectionTerminated | None = None
         self._link = link
         self._quic = link._quic
@@ -375,11 +381,13 @@ async def connect(
     user_agent: str | None = None,
     ca_file: str | None = None,
     idle_timeout: float = 30.0,
+    request: bool = True,
     within: float = TIMEOUT,
 ) -> WebTransportClient:
     """Open a session at an https URL.
 
-    Without `ca_file` the server's certificate is not verified. Raises SessionRefusedError with the server's
+    Without `ca_file` the server's certificate is not verified; without `request` there is a connection but
+    no session. Raises SessionRefusedError with the server's
     status, ConnectionError when the connection ends before the answer, and TimeoutError.
     """
     parts = urlsplit(url)
@@ -404,6 +412,8 @@ async def connect(
         async with asyncio.timeout(within):
             link.connect(address)
             await link.wait_connected()
+            if not request:
+                return client
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             client._request(parts.netloc, path, request_headers(origin, protocols, user_agent))
             status = await client._answer

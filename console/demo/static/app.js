@@ -8,10 +8,18 @@ import { randomName } from './people.js';
 import { CHANNEL, Room } from './room.js';
 import { Status } from './status.js';
 
+/** What the page's own server answers. Throws an Error with words for the reader when it does not. */
 async function json(url, options) {
-  const response = await fetch(url, options);
-  if (!response.ok) throw new Error(`${url} answered ${response.status}.`);
-  return response.json();
+  const response = await fetch(url, options).catch(() => {
+    throw new Error(`The page’s own server at ${location.origin} does not answer.`);
+  });
+  if (response.ok) return response.json();
+  const { error } = await response.json().catch(() => ({}));
+  throw new Error(sentence(error ?? `${url} answered ${response.status}`));
+}
+
+function sentence(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}${/[.?!]$/.test(words) ? '' : '.'}`;
 }
 
 /** What the next session needs: where the gateway is, the hash of its certificate, a token for this name. */

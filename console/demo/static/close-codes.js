@@ -3,7 +3,7 @@
 /**
  * @typedef {object} Closure  Why a session ended.
  * @property {'page'|'gateway'|'lost'|'unreachable'|'server'} by  who ended it: this page, the gateway with a code, the network after
- *   it had been open, the network before it was open, or the demo's web server that gave no token
+ *   it had been open, the network before it was open, or what the page's own server could not give
  * @property {number|null} code  the close code, null when none arrived
  * @property {string} reason  the words that came with it
  * @property {boolean} [reconnect]  what the gateway said in its disconnect frame
@@ -20,7 +20,7 @@ const MEANINGS = new Map([
   [3500, ['The application ended this session', 'It asked the gateway to close it, and not to come back on its own.']],
   [3504, ['Too many sessions', 'The limit of open sessions for this user is reached: close another window first.']],
   [4400, ['A frame was malformed', 'The gateway could not read what this page sent.']],
-  [4401, ['The token was refused', 'The application did not accept who this page says it is. Join again to get a new token.']],
+  [4401, ['The token was refused', 'The application did not accept who this page says it is. Connecting again asks for a new one.']],
   [4403, ['Not allowed', 'The gateway does not accept this origin or this channel. Open the page under its configured origin.']],
   [4408, ['Authentication took too long', 'The token did not arrive in time.']],
   [4413, ['A frame was too large', 'The gateway refuses frames beyond its limit.']],
@@ -42,9 +42,9 @@ export function describe(closure, url) {
   if (closure.by === 'unreachable') return unreachable(closure, url);
   if (closure.by === 'server') {
     return {
-      title: 'The demo server does not answer',
+      title: 'No session could be prepared',
       arrived: closure.reason,
-      advice: 'Is headgate dev still running? Its terminal says what happened.',
+      advice: 'The terminal in which headgate runs says more.',
     };
   }
   const [title, advice] = MEANINGS.get(closure.code) ?? ['The gateway closed this session', null];

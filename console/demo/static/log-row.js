@@ -19,11 +19,11 @@ export class LogRow {
   constructor(record, nameOf) {
     const { stream, entry } = record;
     this.#nameOf = nameOf;
-    const direction = directionOf(stream, entry.type);
+    const direction = directionOf(stream);
     const line = el(
       'summary',
       {},
-      el('time', { datetime: new Date(entry.ts).toISOString() }, clockOf(entry.ts)),
+      el('time', { datetime: new Date(Number(entry.ts)).toISOString() }, clockOf(Number(entry.ts))),
       el('span', { class: 'direction', title: stream }, direction),
       el('span', { class: 'type', title: entry.type }, entry.type),
       el('span', { class: 'session', title: entry.session || 'no session' }, shortId(entry.session) || '–'),

@@ -44,6 +44,7 @@ export class Log {
     source.addEventListener('open', () => tell('live'));
     source.addEventListener('error', () => tell('waiting'));
     source.addEventListener('message', ({ data }) => this.#receive(JSON.parse(data)));
+    source.addEventListener('skipped', ({ data }) => this.#skipped(JSON.parse(data).skipped));
   }
 
   /** Shows the entry with this id, wherever the list stands. */
@@ -70,6 +71,13 @@ export class Log {
     if (this.#waiting.length > HELD) this.#waiting.shift();
     if (this.#paused) this.#showHeld();
     else this.#drawing ??= setTimeout(() => this.#draw(), DRAW_EVERY_MS);
+  }
+
+  /** The server keeps so many entries for a page that reads too slowly, and says how many it left out. */
+  #skipped(count) {
+    this.#draw();
+    this.#list.append(el('p', { class: 'skipped' }, `${count} entries were too many for this page to keep up with.`));
+    this.#follow.stick();
   }
 
   #draw() {

@@ -79,7 +79,8 @@ function otherBrowsers() {
 function otherAddress() {
   const local = `http://localhost:${location.port || '80'}/`;
   return [
-    el('p', {}, 'Browsers offer it only to pages from https or from this computer itself, and this page came from ', el('code', {}, location.origin), '.'),
+    el('p', {}, 'Browsers offer it only to pages from https or from this computer itself.'),
+    el('p', {}, 'This page came from ', el('code', {}, location.origin), '.'),
     el('ul', {}, el('li', {}, 'On the computer that runs the gateway, open ', el('code', {}, local), '.')),
   ];
 }

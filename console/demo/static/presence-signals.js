@@ -70,7 +70,7 @@ export class Cursors {
   }
 }
 
-/** Says at most every TYPING_EVERY_MS that the composer is being written in. */
+/** Says at most every TYPING_EVERY_MS that the composer is being written in. Gives a function that starts anew, for the next message. */
 export function shareTyping(input, send) {
   let last = -Infinity;
   input.addEventListener('input', () => {
@@ -79,6 +79,7 @@ export function shareTyping(input, send) {
     last = now;
     send();
   });
+  return () => { last = -Infinity; };
 }
 
 /** The line that says who is typing. */

@@ -19,6 +19,7 @@ export class Room {
   #joined = false;
   #sequence = 0;
   #input = byId('composer-input');
+  #typingAnew;
 
   /** @param {import('./connection.js').Connection} connection  @param {(event: string) => void} onReveal */
   constructor(connection, onReveal) {
@@ -27,7 +28,7 @@ export class Room {
     connection.addEventListener('frame', ({ detail }) => this.#receive(detail));
     connection.addEventListener('datagram', ({ detail }) => this.#signal(detail));
     shareCursor(byId('room'), (place) => this.#sendSignal({ type: 'cursor', ...place }));
-    shareTyping(this.#input, () => this.#sendSignal({ type: 'typing' }));
+    this.#typingAnew = shareTyping(this.#input, () => this.#sendSignal({ type: 'typing' }));
     this.#setUpComposer();
   }
 
@@ -78,6 +79,7 @@ export class Room {
     const content = this.#input.value.trim();
     if (!this.#joined || content === '') return;
     this.#input.value = '';
+    this.#typingAnew();
     this.#send(content);
   }
 

@@ -4,15 +4,15 @@ const quote = (text) => `“${text}”`;
 const joined = (...parts) => parts.filter((part) => part !== null && part !== undefined && part !== '').join(' · ');
 const place = (value) => (Number.isFinite(value) ? value.toFixed(3) : '–');
 
-/** Which of the three logs an entry stands in: `in`, `out` or `datagrams`, told by the stream's key, hg:{in:3} or hg:{out:3}:datagrams. */
+/** Which of the three logs an entry stands in: `in`, `out` or `datagrams`, told by the stream's key, such as hg:{out:3}:datagrams. */
 export function logOf(stream, type) {
   if (/datagram/.test(stream) || type.startsWith('datagram.')) return 'datagrams';
-  return directionOf(stream, type);
+  return directionOf(stream);
 }
 
-export function directionOf(stream, type) {
-  const told = /(?:^|[{:])(in|out)(?=$|[:}])/.exec(stream);
-  return told ? told[1] : /^(session\.(authenticated|auth_failed|ended|disconnect_requested)|subscription\.|\w+\.published)/.test(type) ? 'out' : 'in';
+/** `in` or `out`, by the stream's key alone. */
+export function directionOf(stream) {
+  return /[{:]out:/.test(stream) ? 'out' : 'in';
 }
 
 /** The colour family of a type, a class name in log.css. */
@@ -28,22 +28,24 @@ export function familyOf(type) {
 
 function aboutFrame(frame, channel) {
   if (frame === null || typeof frame !== 'object') return compact(frame);
+  const where = channel ?? frame.channel;
   const content = frame.data?.content ?? frame.content;
-  if (typeof content === 'string') return joined(quote(content), channel ?? frame.channel);
-  if (frame.type === 'cursor' || frame.type === 'position') return joined(`${frame.type} ${place(frame.x)}, ${place(frame.y)}`, channel ?? frame.channel);
-  return joined(frame.type ?? compact(frame.data ?? frame), channel ?? frame.channel);
+  if (typeof content === 'string') return joined(quote(content), where);
+  if (Number.isFinite(frame.x)) return joined(`${frame.type} ${place(frame.x)}, ${place(frame.y)}`, where);
+  return joined(frame.type ?? compact(frame.data ?? frame), where);
 }
 
 const SUMMARIES = {
   'session.opened': ({ data }) => joined(data.transport, data.path, data.address),
   'session.auth_requested': ({ data }) => joined('token sealed', data.protocol ? `protocol ${data.protocol}` : null),
   'session.closed': ({ data }) => joined(data.code, data.reason, data.by ? `by the ${data.by}` : null),
-  'session.authenticated': ({ data, user }, name) => joined(`is ${data.info?.name ?? name(user ?? data.user)}`, data.expires_at ? 'expires' : null),
+  'session.authenticated': ({ data, user }, name) => `is ${data.info?.name ?? name(data.user ?? user) ?? 'nobody by name'}`,
   'session.auth_failed': ({ data }) => joined(data.error),
   'session.disconnect_requested': ({ data }) => joined(data.code, data.reason),
   'channel.subscribe_requested': ({ data }) => joined(data.channel, data.recover ? 'recover' : null),
   'channel.unsubscribed': ({ data }) => joined(data.channel),
-  'subscription.granted': ({ topic, user, data }, name) => joined(target(topic), data.member?.info?.name ?? name(user), data.recover ? 'recover' : null),
+  'subscription.granted': ({ topic, user, data }, name) =>
+    joined(target(topic), data.member?.info?.name ?? name(user), data.recover ? 'recover' : null),
   'subscription.ended': ({ topic, data }) => joined(target(topic), data.reason),
   'message.received': ({ data }) => aboutFrame(data.frame, data.channel),
   'message.published': ({ topic, data }) => joined(target(topic), aboutFrame(data.frame, '')),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas.codec import Encoding, FrameDecoder, FrameError, FrameLimits, decode_frame, encode_frame
 
 SMALL = FrameLimits(max_bytes=48, max_depth=3, max_keys=6)
+TIGHT = [SMALL, FrameLimits(max_bytes=24, max_depth=3), FrameLimits(max_depth=10, max_keys=12)]
 BOTH: tuple[Encoding, Encoding] = ("json", "msgpack")
 
 text = st.text(max_size=12) | st.sampled_from(['"', "\\", "}{", "\n", '\\"', "[,", "é日😀"])
@@ -55,7 +56,7 @@ def pieces(data: bytes, at: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(places)]
 
 
-def outcome(parts: list[bytes], limits: FrameLimits = SMALL) -> tuple[list[dict[str, Any]], int | None]:
+def outcome(parts: list[bytes], limits: FrameLimits) -> tuple[list[dict[str, Any]], int | None]:
     """The frames that came of the parts and the code of the error that ended them."""
     decoder = FrameDecoder(limits)
     frames: list[dict[str, Any]] = []
@@ -128,15 +129,15 @@ def test_every_cut_gives_the_same_frames(data: bytes) -> None:
 
 
 @settings(max_examples=400)
-@given(data=st.binary(max_size=120) | jsonish | msgpackish, at=cuts)
-@example(data=b'{"a":"\\', at=[7])
-@example(data=b'{"":[0,0,0,0,0]}  {"":[0,0,0,0,0,0]}', at=[])
-@example(data=b"\x81\xa1a\xd9\x2b" + b"b" * 43 + b"\x80", at=[])
-def test_garbage_is_refused_alike_however_cut(data: bytes, at: list[int]) -> None:
+@given(data=st.binary(max_size=120) | jsonish | msgpackish, at=cuts, limits=st.sampled_from(TIGHT))
+@example(data=b'{"a":"\\', at=[7], limits=SMALL)
+@example(data=b'{"":[0,0,0,0,0]}  {"":[0,0,0,0,0,0]}', at=[], limits=SMALL)
+@example(data=b"\x81\xa1a\xd9\x2b" + b"b" * 43 + b"\x80", at=[], limits=SMALL)
+def test_garbage_is_refused_alike_however_cut(data: bytes, at: list[int], limits: FrameLimits) -> None:
     """Any bytes give frames and then at most a FrameError, the same however they are cut."""
-    whole = outcome([data])
-    assert outcome(pieces(data, at)) == whole
-    assert outcome([data[place : place + 1] for place in range(len(data))]) == whole
+    whole = outcome([data], limits)
+    assert outcome(pieces(data, at), limits) == whole
+    assert outcome([data[place : place + 1] for place in range(len(data))], limits) == whole
 
 
 @settings(max_examples=400)
@@ -171,12 +172,12 @@ def measure(value: Any) -> tuple[int, int]:
 
 
 @settings(max_examples=400)
-@given(frame=json_frames, encoding=st.sampled_from(BOTH), spaced=st.booleans())
+@given(frame=json_frames, encoding=st.sampled_from(BOTH), spaced=st.booleans(), limits=st.sampled_from(TIGHT))
 def test_a_frame_passes_just_when_it_is_within_limits(
-    frame: dict[str, Any], encoding: Encoding, spaced: bool
+    frame: dict[str, Any], encoding: Encoding, spaced: bool, limits: FrameLimits
 ) -> None:
     """A well-formed frame is refused as too large just when its bytes, levels or entries go over a limit."""
     data = written([frame], encoding, [""], 1 if spaced else None)
     depth, keys = measure(frame)
-    fits = len(data) <= SMALL.max_bytes and depth <= SMALL.max_depth and keys <= SMALL.max_keys
-    assert outcome([data]) == (([frame], None) if fits else ([], 4413))
+    fits = len(data) <= limits.max_bytes and depth <= limits.max_depth and keys <= limits.max_keys
+    assert outcome([data], limits) == (([frame], None) if fits else ([], 4413))

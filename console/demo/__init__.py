@@ -1,0 +1,1 @@
+"""The demo: a page, and the little that it asks of a server."""

@@ -1,0 +1,1 @@
+"""The way out: the router, single writer of every topic, and the HTTP API that applications call."""

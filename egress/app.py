@@ -1,0 +1,163 @@
+"""The egress service, put together."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import redis.asyncio as aioredis
+import structlog
+
+from egress.api.app import Services, create
+from egress.api.listing import Listing
+from egress.api.publisher import Publisher
+from egress.api.signed import SignedRequests
+from egress.delivery import DeliveryStreams
+from egress.directory import Directory
+from egress.router import DatagramRouter, Router
+from egress.topics.store import TopicStore
+from runtime.bus.appender import Appender
+from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.http import HttpServer
+from runtime.logs import configure_logs
+from runtime.service import Component, Health, serve
+from runtime.settings import Settings
+from runtime.stream_app import StreamApplication
+from runtime.telemetry import Telemetry
+from schemas.events import (
+    AuthenticatedDelivery,
+    AuthFailed,
+    AuthFailedDelivery,
+    DatagramDelivery,
+    DatagramPublished,
+    DisconnectDelivery,
+    DisconnectRequested,
+    Event,
+    MessagePublished,
+    PresenceDelivery,
+    PublicationDelivery,
+    SessionAuthenticated,
+    SessionEnded,
+    SubscribedDelivery,
+    SubscriptionEnded,
+    SubscriptionGranted,
+    UnsubscribedDelivery,
+)
+
+log = structlog.get_logger()
+
+#: Entries routed in one round trip to Redis, and the most that one failure repeats.
+MAX_BATCH: Final = 256
+#: What the router reads, and what it writes for gateways.
+OUTBOUND: Final[tuple[type[Event], ...]] = (
+    SessionAuthenticated,
+    AuthFailed,
+    SessionEnded,
+    DisconnectRequested,
+    SubscriptionGranted,
+    SubscriptionEnded,
+    MessagePublished,
+)
+DELIVERIES: Final[tuple[type[Event], ...]] = (
+    AuthenticatedDelivery,
+    AuthFailedDelivery,
+    SubscribedDelivery,
+    UnsubscribedDelivery,
+    PublicationDelivery,
+    PresenceDelivery,
+    DisconnectDelivery,
+)
+
+
+def now_ms() -> int:
+    """The wall clock, in Unix ms."""
+    return time.time_ns() // 1_000_000
+
+
+class Log:
+    """The connection to the log; checked at start, closed at stop. A Component."""
+
+    def __init__(self, settings: Settings, client: aioredis.Redis) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def start(self) -> None:
+        """Raises LogUnavailable or ConfigurationError."""
+        await check_server(self._client, self._settings)
+        log.info("log.connected", durable=await durability(self._client))
+
+    async def stop(self) -> None:
+        """Close."""
+        await self._client.aclose()
+
+
+def build(settings: Settings) -> tuple[list[Component], Health]:
+    """The components in the order of their start; raises ConfigurationError."""
+    verifier = settings.verifier()
+    keys, health = settings.keys, Health()
+    telemetry = Telemetry.from_settings(settings, "egress")
+    client = connect(settings)
+    appender = Appender(client)
+    store, directory = TopicStore(client, settings, now_ms), Directory(client, keys)
+    streams = _streams(settings, client, appender, telemetry, store, directory)
+    health.add(streams.problem)
+    services = Services(
+        Publisher(appender, keys, telemetry, now_ms),
+        directory,
+        Listing(directory, store, settings.partitions),
+        health,
+    )
+    api = SignedRequests(create(services), client=client, keys=keys, verifier=verifier)
+    server = HttpServer(api, settings.api_host, settings.api_port, drain=settings.drain_seconds)
+    return [Log(settings, client), telemetry, appender, streams, server], health
+
+
+def _streams(
+    settings: Settings,
+    client: aioredis.Redis,
+    appender: Appender,
+    telemetry: Telemetry,
+    store: TopicStore,
+    directory: Directory,
+) -> StreamApplication:
+    keys = settings.keys
+    outbound = [keys.outbound(partition) for partition in range(settings.partitions)]
+    deliveries = DeliveryStreams(client, appender, settings)
+    router = ConsumerGroup(
+        settings,
+        client,
+        appender,
+        telemetry,
+        logs=outbound,
+        group="router",
+        handler=Router(store, directory, deliveries).handle,
+        key=by_partition,
+        max_batch=MAX_BATCH,
+    )
+    datagrams = ConsumerGroup(
+        settings,
+        client,
+        appender,
+        telemetry,
+        logs=[keys.datagrams(key) for key in outbound],
+        group="router-datagrams",
+        handler=DatagramRouter(store, deliveries, now_ms).handle,
+        key=by_partition,
+        max_batch=MAX_BATCH,
+    )
+    gateway = keys.delivery("gateway")
+    return StreamApplication(
+        settings,
+        "egress",
+        [router, datagrams],
+        reads={keys.outbound(0): OUTBOUND, keys.datagrams(keys.outbound(0)): [DatagramPublished]},
+        writes={gateway: DELIVERIES, keys.datagrams(gateway): [DatagramDelivery]},
+    )
+
+
+async def run(settings: Settings) -> None:
+    """Run the service until SIGTERM."""
+    configure_logs(settings, "egress")
+    components, health = build(settings)
+    await serve("egress", components, health)

@@ -1,0 +1,77 @@
+"""Writing to the gateways' delivery streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import redis.asyncio as aioredis
+import structlog
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from egress.routing.deliveries import Delivery
+from runtime.bus.appender import Appender
+from runtime.settings import Settings
+
+log = structlog.get_logger()
+
+DELIVERIES: Final = Counter("headgate_router_deliveries", "Entries appended to delivery streams.", ["stream"])
+
+#: A delivery stream that nobody writes to any more is gone after this long, in ms.
+LIFE_MS: Final = 600_000
+#: A stream's end is put off at most this often, in seconds.
+_REFRESH_S: Final = 60.0
+
+
+class DeliveryStreams:
+    """The streams that gateways read, bounded in length and in age."""
+
+    def __init__(
+        self,
+        client: aioredis.Redis,
+        appender: Appender,
+        settings: Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._appender = appender
+        self._keys = settings.keys
+        self._messages, self._datagrams = settings.delivery_log_size, settings.datagram_log_size
+        self._now = monotonic
+        self._refreshed: dict[str, float] = {}
+
+    async def append(self, deliveries: Iterable[Delivery], *, datagrams: bool = False) -> None:
+        """Append `deliveries` in order; raises LogUnavailable unless every one was confirmed."""
+        maxlen = self._datagrams if datagrams else self._messages
+        streams = set()
+        futures = []
+        for gateway, entry in deliveries:
+            key = self._keys.delivery(gateway)
+            if datagrams:
+                key = self._keys.datagrams(key)
+            streams.add(key)
+            futures.append(self._appender.append(key, entry, maxlen=maxlen))
+        if not futures:
+            return
+        await asyncio.gather(*futures)
+        DELIVERIES.labels("datagrams" if datagrams else "messages").inc(len(futures))
+        await self._refresh(streams)
+
+    async def _refresh(self, streams: set[str]) -> None:
+        now = self._now()
+        due = [key for key in streams if now - self._refreshed.get(key, -_REFRESH_S) >= _REFRESH_S]
+        if not due:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for key in due:
+            pipeline.pexpire(key, LIFE_MS)
+        try:
+            await pipeline.execute()
+        except RedisError as error:  # What was appended is appended; the next batch tries again.
+            log.warning("delivery.expiry_not_set", error=type(error).__name__)
+            return
+        self._refreshed = {key: at for key, at in self._refreshed.items() if now - at < _REFRESH_S}
+        self._refreshed |= dict.fromkeys(due, now)

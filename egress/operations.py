@@ -1,0 +1,107 @@
+"""What the router asks of a topic, and what the topic answers.
+
+Every operation names the id of the entry that caused it: a topic remembers what an id gave, so that asking
+again (a redelivered entry) changes nothing and gives the same answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.events import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put `payload` at the end of the topic's history."""
+
+    topic: str
+    id: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Make `session` a subscriber, reached through `gateway`."""
+
+    topic: str
+    id: str
+    session: str
+    gateway: str
+    user: str
+    member: bytes | None = None
+    """What other members see of the session's user; None: not a presence channel."""
+    recover: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Make `session` no subscriber."""
+
+    topic: str
+    id: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Only tell which gateways have subscribers."""
+
+    topic: str
+
+
+Operation = Publish | Grant | End | Look
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The publication has `offset` in the history `epoch`; `repeated`: it had it already."""
+
+    epoch: str
+    offset: int
+    gateways: tuple[str, ...]
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The session is subscribed from after `offset` on."""
+
+    epoch: str
+    offset: int
+    recovered: bool
+    """Whether `missed` is all that was published since the position that was asked for."""
+    missed: tuple[tuple[int, bytes], ...]
+    """(offset, payload) of each."""
+    members: tuple[bytes, ...] | None
+    """Every member of a presence channel, the new one included."""
+    joined: bool
+    """The first session of its user in this presence channel."""
+    gateways: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A repeated grant of a subscription that has ended since: nothing changed, nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is no subscriber (any more)."""
+
+    gateway: str
+    """The gateway it was reached through; empty when it was no subscriber."""
+    left: bytes | None
+    """The member that left the presence channel with the last session of its user."""
+    gateways: tuple[str, ...]
+    """Those that still have subscribers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """The gateways with subscribers."""
+
+    gateways: tuple[str, ...]
+
+
+Reply = Published | Granted | Gone | Ended | Interest

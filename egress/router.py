@@ -1,0 +1,115 @@
+"""The router: the single writer of every topic, one batch of an outbound partition at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from prometheus_client import Counter
+from redis.exceptions import RedisError, ResponseError
+
+from egress.delivery import DeliveryStreams
+from egress.directory import Directory
+from egress.operations import Interest, Published, Reply
+from egress.routing.deliveries import Delivery, deliveries
+from egress.routing.notes import Note, note
+from egress.routing.plan import Plan, plan, plan_datagram
+from egress.topics.store import TopicStore
+from runtime.bus.outcomes import Outcome, Received
+from schemas.errors import InvalidEntry, InvalidTopic, LogUnavailable
+
+REPEATED: Final = Counter("headgate_router_repeats", "Publications that a topic recognised as repeats.")
+DATAGRAMS_DROPPED: Final = Counter(
+    "headgate_router_datagrams_dropped", "Datagrams the router dropped.", ["reason"]
+)
+
+#: A datagram older than this says nothing new any more, in ms.
+DATAGRAM_LIFE_MS: Final = 2000
+_AWAY: Final = (RedisError, LogUnavailable)
+
+
+class Router:
+    """Handles entries of the outbound log."""
+
+    def __init__(self, store: TopicStore, directory: Directory, streams: DeliveryStreams) -> None:
+        self._store = store
+        self._directory = directory
+        self._streams = streams
+
+    async def handle(self, batch: Sequence[Received]) -> list[Outcome]:
+        """Route `batch`, in order; the handler of the group `router`.
+
+        Topics first, then the directory, then the gateways: whatever a client learns is already so. Repeating
+        any of it changes nothing, so a failure on the way repeats the whole batch. Gives fewer outcomes than
+        entries when one of them fails by itself: those after it were not handled.
+        """
+        outcomes: list[Outcome] = []
+        plans: list[Plan | None] = []
+        for received in batch:
+            try:
+                plans.append(plan(received.entry))
+                outcomes.append(Outcome.done())
+            except (InvalidEntry, InvalidTopic) as error:
+                plans.append(None)
+                outcomes.append(Outcome.dead(str(error)))
+        try:
+            replies = iter(await self._store.run([p.operation for p in plans if p and p.operation]))
+            out: list[Delivery] = []
+            notes: list[Note] = []
+            for position, one in enumerate(plans):
+                if one is None:
+                    continue
+                reply = next(replies) if one.operation else None
+                if isinstance(reply, ResponseError):
+                    # What comes after it must wait: nothing of it was delivered yet.
+                    outcomes[position:] = [Outcome.again(str(reply))]
+                    break
+                _collect(one, reply, notes, out)
+            await self._directory.take(notes)
+            await self._streams.append(out)
+        except _AWAY as error:
+            return [Outcome.later(type(error).__name__)] * len(batch)
+        return outcomes
+
+
+def _collect(one: Plan, reply: Reply | None, notes: list[Note], out: list[Delivery]) -> None:
+    if isinstance(reply, Published) and reply.repeated:
+        REPEATED.inc()
+    if (noted := note(one, reply)) is not None:
+        notes.append(noted)
+    out += deliveries(one, reply)
+
+
+class DatagramRouter:
+    """Handles the datagram logs: what cannot be routed now is dropped."""
+
+    def __init__(self, store: TopicStore, streams: DeliveryStreams, clock: Callable[[], int]) -> None:
+        """`clock` gives Unix ms."""
+        self._store = store
+        self._streams = streams
+        self._clock = clock
+
+    async def handle(self, batch: Sequence[Received]) -> list[Outcome]:
+        """Route `batch`; the handler of the group `router-datagrams`. Never asks for another attempt."""
+        plans: list[Plan] = []
+        oldest = self._clock() - DATAGRAM_LIFE_MS
+        for received in batch:
+            if received.entry.ts < oldest:
+                DATAGRAMS_DROPPED.labels("old").inc()
+                continue
+            try:
+                plans.append(plan_datagram(received.entry))
+            except (InvalidEntry, InvalidTopic):
+                DATAGRAMS_DROPPED.labels("invalid").inc()
+        try:
+            replies = await self._store.run([p.operation for p in plans if p.operation])
+            out = [
+                delivery
+                for one, reply in zip(plans, replies, strict=True)
+                if isinstance(reply, Interest)
+                for delivery in deliveries(one, reply)
+            ]
+            await self._streams.append(out, datagrams=True)
+        except _AWAY:
+            DATAGRAMS_DROPPED.labels("unavailable").inc(len(plans))
+        return [Outcome.done()] * len(batch)

@@ -1,0 +1,64 @@
+"""What the directory of sessions and channels learns from a routed entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from egress.operations import Ended, Gone, Granted, Reply
+from egress.routing.plan import Plan
+from schemas.events import SessionAuthenticated, SessionEnded
+from schemas.topics import TopicKind
+
+
+@dataclass(frozen=True, slots=True)
+class SessionListed:
+    """An authenticated session. `connected_at` is Unix ms."""
+
+    session: str
+    user: str | None
+    gateway: str
+    connected_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUnlisted:
+    """A session that is over."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelJoined:
+    """A session subscribed to a channel."""
+
+    session: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLeft:
+    """A session left a channel; `empty`: it was the last one."""
+
+    session: str
+    channel: str
+    empty: bool
+
+
+Note = SessionListed | SessionUnlisted | ChannelJoined | ChannelLeft
+
+
+def note(plan: Plan, reply: Reply | None) -> Note | None:
+    """What is worth noting of `plan` and its topic's answer, if anything."""
+    entry = plan.entry
+    match plan.event, reply:
+        case _, None | Gone():
+            return None
+        case SessionAuthenticated(user=user), _:
+            return SessionListed(entry.session, user, entry.gateway, entry.ts)
+        case SessionEnded(), _:
+            return SessionUnlisted(entry.session)
+        case _, Granted() if plan.kind is TopicKind.CHANNEL:
+            return ChannelJoined(entry.session, plan.name)
+        case _, Ended(gateways=gateways) if plan.kind is TopicKind.CHANNEL:
+            return ChannelLeft(entry.session, plan.name, not gateways)
+    return None

@@ -1,0 +1,72 @@
+-- What every script of a topic begins with. All keys carry the topic's hash tag, so a script stays in one slot.
+-- KEYS: state, history, seen, seen before, gateways, subscribers, members
+-- ARGV: 1 id of the causing entry, 2 now (Unix ms), 3 epoch for a topic that has none yet, then the script's own
+-- Constants: WINDOW for how long repeats are recognised, IDLE_HISTORY and IDLE_STATE how long an idle topic keeps
+--       these (ms), KEPT how many publications a history holds
+local STATE, HISTORY, SEEN, SEEN_BEFORE, GATEWAYS, SUBSCRIBERS, MEMBERS = unpack(KEYS)
+local ID, NOW, FRESH = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+
+-- Epoch, last offset, and when `seen` was begun.
+local function open()
+  local state = redis.call('HMGET', STATE, 'epoch', 'offset', 'turned')
+  if state[1] then
+    return state[1], tonumber(state[2]), tonumber(state[3])
+  end
+  redis.call('UNLINK', HISTORY, SEEN, SEEN_BEFORE)
+  redis.call('HSET', STATE, 'epoch', FRESH, 'offset', 0, 'turned', NOW)
+  return FRESH, 0, NOW
+end
+
+-- What this id gave before, or false.
+local function remembered()
+  return redis.call('HGET', SEEN, ID) or redis.call('HGET', SEEN_BEFORE, ID)
+end
+
+-- Two generations, the older one dropped whole: an id is known for one to two windows, and forgetting costs nothing.
+local function remember(what, turned)
+  if NOW - turned >= WINDOW then
+    if redis.call('EXISTS', SEEN) == 1 then
+      redis.call('RENAME', SEEN, SEEN_BEFORE)
+    end
+    redis.call('HSET', STATE, 'turned', NOW)
+  end
+  redis.call('HSET', SEEN, ID, what)
+  if redis.call('HLEN', SEEN) == 1 then
+    redis.call('PEXPIRE', SEEN, 2 * WINDOW)
+  end
+end
+
+-- An idle topic ends by itself. Its state outlives what is remembered of it, so that a repeat never meets a new epoch.
+local function idle()
+  redis.call('PEXPIRE', HISTORY, IDLE_HISTORY)
+  redis.call('PEXPIRE', STATE, IDLE_STATE)
+end
+
+local function leave_gateway(gateway)
+  if redis.call('HINCRBY', GATEWAYS, gateway, -1) <= 0 then
+    redis.call('HDEL', GATEWAYS, gateway)
+  end
+end
+
+-- A member is stored as `sessions:description`. Gives the description when the last session of the user is gone.
+local function leave_presence(key)
+  local stored = key and redis.call('HGET', MEMBERS, key)
+  if not stored then
+    return false
+  end
+  local sessions, description = string.match(stored, '^(%d+):(.*)$')
+  if tonumber(sessions) > 1 then
+    redis.call('HSET', MEMBERS, key, (tonumber(sessions) - 1) .. ':' .. description)
+    return false
+  end
+  redis.call('HDEL', MEMBERS, key)
+  return description
+end
+
+-- Whether this is the user's first session.
+local function enter_presence(key, description)
+  local stored = redis.call('HGET', MEMBERS, key)
+  local sessions = stored and tonumber(string.match(stored, '^%d+')) or 0
+  redis.call('HSET', MEMBERS, key, (sessions + 1) .. ':' .. description)
+  return sessions == 0
+end

@@ -1,0 +1,20 @@
+-- ARGV: 4 session
+-- Gives {gateway the session had (empty: it was no subscriber), description of the member that left or '', gateways}.
+local known = remembered()
+local record = redis.call('HGET', SUBSCRIBERS, ARGV[4])
+local gateway, left = '', false
+if known then
+  gateway, left = string.match(known, '^([^\n]*)\n(.*)$')
+elseif record then
+  local _, _, turned = open()
+  local subscriber = cjson.decode(record)
+  gateway = subscriber.gateway
+  redis.call('HDEL', SUBSCRIBERS, ARGV[4])
+  leave_gateway(gateway)
+  left = leave_presence(subscriber.presence)
+  remember(gateway .. '\n' .. (left or ''), turned)
+  if redis.call('EXISTS', GATEWAYS) == 0 then
+    idle()
+  end
+end
+return { gateway, left or '', redis.call('HKEYS', GATEWAYS) }

@@ -1,0 +1,18 @@
+-- ARGV: 4 payload
+-- Gives {epoch, offset, whether it is a repeat, gateways}.
+local epoch, offset, turned = open()
+local gateways = redis.call('HKEYS', GATEWAYS)
+local known = remembered()
+if known then
+  return { epoch, tonumber(known), 1, gateways }
+end
+offset = redis.call('HINCRBY', STATE, 'offset', 1)
+remember(offset, turned)
+if KEPT > 0 then
+  redis.call('RPUSH', HISTORY, ARGV[4])
+  redis.call('LTRIM', HISTORY, -KEPT, -1)
+end
+if #gateways == 0 then
+  idle()
+end
+return { epoch, offset, 0, gateways }

@@ -1,0 +1,156 @@
+"""The one door to what Redis keeps of a topic.
+
+Memory on Redis 7.0, keys and names included, per topic unless said otherwise: see MEMORY below the class.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import orjson
+import redis.asyncio as aioredis
+from redis.exceptions import NoScriptError, ResponseError
+
+from egress.operations import (
+    End,
+    Ended,
+    Gone,
+    Grant,
+    Granted,
+    Interest,
+    Look,
+    Operation,
+    Publish,
+    Published,
+    Reply,
+)
+from egress.topics.scripts import load
+from egress.topics.wire import round_trip
+from runtime.bus.appender import pack
+from runtime.settings import Settings
+
+_PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
+#: Errors about the data of one topic; all others are about the server (OOM, READONLY, MISCONF, …).
+_TOPICS_OWN: Final = ("WRONGTYPE", "user_script")
+
+
+class TopicStore:
+    """Topics: their history, subscribers, members and interested gateways."""
+
+    def __init__(self, client: aioredis.Redis, settings: Settings, clock: Callable[[], int]) -> None:
+        """`clock` gives Unix ms; scripts are told the time and never look for it."""
+        self._client = client
+        self._keys = settings.keys
+        self._clock = clock
+        window = settings.dedup_seconds * 1000
+        idle = settings.history_seconds * 1000
+        limits = {
+            "WINDOW": window,
+            "IDLE_HISTORY": idle,
+            # A remembered id lives for two windows at most; its topic's state must outlive it.
+            "IDLE_STATE": max(idle, 2 * window),
+            "KEPT": settings.history_size,
+        }
+        self._publish, self._grant, self._end = (load(name, limits) for name in ("publish", "grant", "end"))
+
+    async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
+        """Carry `operations` out in order, in one round trip, and give the reply of each.
+
+        Where one topic's data is not what it should be, its place in the answer holds the error. Raises
+        RedisError when Redis could not carry out the rest; any part may have happened then, and all may be
+        asked again.
+        """
+        if not operations:
+            return []
+        answers = await self._execute(operations)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # The whole batch again: what was carried out is remembered, and the order is kept.
+            for script in (self._publish, self._grant, self._end):
+                await self._client.script_load(script.source)
+            answers = await self._execute(operations)
+        out: list[Reply | ResponseError] = []
+        for operation, answer in zip(operations, answers, strict=True):
+            if not isinstance(answer, Exception):
+                out.append(_reply(operation, answer))
+            elif isinstance(answer, ResponseError) and str(answer).startswith(_TOPICS_OWN):
+                out.append(answer)
+            else:
+                raise answer
+        return out
+
+    async def subscribers(self, topic: str) -> list[str]:
+        """The sessions that are subscribed to `topic`."""
+        raw = cast("list[bytes]", await self._client.hkeys(self._keys.topic(topic, "subscribers")))
+        return [session.decode() for session in raw]
+
+    async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
+        now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
+        return await round_trip(self._client, [self._command(one, now, fresh) for one in operations])
+
+    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
+        base = self._keys.topic(operation.topic, "").encode()
+        own: tuple[bytes, ...]
+        match operation:
+            case Look():
+                return pack((b"HKEYS", base + b"gateways"))
+            case Publish():
+                script, own = self._publish, (operation.payload,)
+            case Grant():
+                script, own = self._grant, _subscriber(operation)
+            case End():
+                script, own = self._end, (operation.session.encode(),)
+        keys = [base + part for part in _PARTS]
+        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
+
+
+def _subscriber(grant: Grant) -> tuple[bytes, ...]:
+    """What the script is told of a new subscriber."""
+    key = "" if grant.member is None else grant.user or grant.session
+    record = {"gateway": grant.gateway, "user": grant.user, "presence": key}
+    where = grant.recover
+    return (
+        grant.session.encode(),
+        grant.gateway.encode(),
+        orjson.dumps(record),
+        key.encode(),
+        grant.member or b"",
+        where.epoch.encode() if where else b"",
+        b"%d" % where.offset if where else b"",
+    )
+
+
+def _names(raw: Sequence[bytes]) -> tuple[str, ...]:
+    """Gateway names in an order that does not depend on Redis."""
+    return tuple(sorted(name.decode() for name in raw))
+
+
+def _reply(operation: Operation, answer: Any) -> Reply:
+    match operation:
+        case Publish():
+            epoch, offset, repeated, gateways = answer
+            return Published(epoch.decode(), offset, _names(gateways), bool(repeated))
+        case Look():
+            return Interest(_names(answer))
+        case End():
+            gateway, left, gateways = answer
+            return Ended(gateway.decode(), left or None, _names(gateways))
+        case Grant() if not answer:
+            return Gone()
+        case Grant():
+            epoch, offset, recovered, missed, joined, gateways, members = answer
+            return Granted(
+                epoch=epoch.decode(),
+                offset=offset,
+                recovered=bool(recovered),
+                missed=tuple(enumerate(missed, offset - len(missed) + 1)),
+                members=None if operation.member is None else _descriptions(members),
+                joined=bool(joined),
+                gateways=_names(gateways),
+            )
+
+
+def _descriptions(stored: Sequence[bytes]) -> tuple[bytes, ...]:
+    """What members look like, out of `sessions:description`."""
+    return tuple(sorted(raw.partition(b":")[2] for raw in stored))

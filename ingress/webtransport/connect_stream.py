@@ -1,0 +1,80 @@
+"""The stream of the CONNECT request: it stands for the session, and capsules on it end the session."""
+
+from __future__ import annotations
+
+from aioquic.h3.events import Headers
+
+from ingress.webtransport import private
+from ingress.webtransport.capsules import Capsule, CapsuleReader, Close, Drain, encode
+from ingress.webtransport.codes import H3Error
+from ingress.webtransport.errors import CapsuleError
+from ingress.webtransport.events import DrainReceived, SessionClosed
+from ingress.webtransport.private import BoundedQuicConnection, WebTransportH3Connection
+from ingress.webtransport.streams import SessionStreams
+
+
+class ConnectStream:
+    """Reads and writes the CONNECT stream. What comes too late to be sent is not sent."""
+
+    def __init__(
+        self,
+        stream_id: int,
+        quic: BoundedQuicConnection,
+        h3: WebTransportH3Connection,
+        streams: SessionStreams,
+    ) -> None:
+        self.stream_id = stream_id
+        self._quic = quic
+        self._h3 = h3
+        self._streams = streams
+        self._capsules = CapsuleReader()
+
+    def receive(self, data: bytes, ended: bool) -> list[DrainReceived | SessionClosed]:
+        """What the client says with the next bytes, or by ending the stream (code 0 and no reason).
+
+        Malformed capsules, and data after CLOSE, abort the stream (RFC 9297, section 3.3; draft, section 6).
+        """
+        facts: list[DrainReceived | SessionClosed] = []
+        try:
+            for capsule in self._capsules.feed(data):
+                facts.append(_fact(capsule))
+            if ended:
+                self._capsules.end()
+                facts.append(SessionClosed(0, ""))
+        except CapsuleError as error:
+            facts.append(self.violated(str(error)))
+        return facts
+
+    def violated(self, reason: str) -> SessionClosed:
+        """Abort the stream after the client broke the rules for it."""
+        self._streams.abort(self.stream_id, H3Error.MESSAGE_ERROR)
+        return SessionClosed(0, reason, abrupt=True)
+
+    def answer(self, headers: Headers, *, end_stream: bool) -> None:
+        """Answer the request."""
+        if self._h3.can_send(self.stream_id):
+            self._h3.send_headers(self.stream_id, headers, end_stream)
+
+    def drain(self) -> None:
+        """Ask the client to bring the session to an end."""
+        if self._h3.can_send(self.stream_id):
+            self._h3.send_data(self.stream_id, encode(Drain()), end_stream=False)
+
+    def close(self, code: int, reason: str) -> None:
+        """End the session and the stream. Raises OverflowError when the code does not fit 32 bits."""
+        capsule = encode(Close(code, reason))
+        if self._h3.can_send(self.stream_id):
+            self._h3.send_data(self.stream_id, capsule, end_stream=True)
+
+    def finish(self) -> None:
+        """End the stream, unless it is ended."""
+        self._streams.send(self.stream_id, b"", end_stream=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both sides have ended the stream, and the client is known to have all of it."""
+        return not self._h3.can_receive(self.stream_id) and private.is_delivered(self._quic, self.stream_id)
+
+
+def _fact(capsule: Capsule) -> DrainReceived | SessionClosed:
+    return SessionClosed(capsule.code, capsule.reason) if isinstance(capsule, Close) else DrainReceived()

@@ -1,0 +1,1 @@
+"""Who is this: asks the application about the tokens that clients send."""

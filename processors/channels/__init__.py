@@ -1,0 +1,1 @@
+"""Who may join and publish: subscriptions, whispers and datagrams."""

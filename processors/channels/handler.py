@@ -1,0 +1,55 @@
+"""The channels processor: requests to join in, grants out; whispers between members; the end of a session."""
+
+from __future__ import annotations
+
+import structlog
+
+from processors.channels import rules
+from processors.channels.client import ChannelsClient
+from processors.channels.store import ChannelsStore
+from runtime.bus.outcomes import Outcome
+from schemas.entry import Entry
+from schemas.events import SessionClosed, SubscribeRequested, Unsubscribed, WhisperReceived
+
+log = structlog.get_logger()
+
+
+class ChannelsHandler:
+    """Handles the entries that are about channels."""
+
+    def __init__(self, client: ChannelsClient, store: ChannelsStore) -> None:
+        self._client = client
+        self._store = store
+
+    async def handle(self, entry: Entry) -> Outcome:
+        """The outcome of one entry; raises Unavailable, BadAnswer, InvalidEntry and RedisError."""
+        if entry.type == SubscribeRequested.TYPE:
+            return await self._subscribe(entry)
+        if entry.type == WhisperReceived.TYPE:
+            event = entry.event()
+            assert isinstance(event, WhisperReceived)
+            return rules.whispered(entry, event)
+        if entry.type == Unsubscribed.TYPE:
+            return await self._unsubscribe(entry)
+        if entry.type == SessionClosed.TYPE:
+            return rules.ended(entry, await self._store.close(entry.session))
+        return Outcome.done()
+
+    async def _subscribe(self, entry: Entry) -> Outcome:
+        event = entry.event()
+        assert isinstance(event, SubscribeRequested)
+        decision = rules.without_asking(event)
+        if decision is None:
+            decision = rules.judged(entry, event, await self._client.authorize(entry, event.channel))
+        if isinstance(decision, rules.Refusal):
+            if decision.problem:
+                log.error("channels.unauthorized", session=entry.session, problem=decision.problem)
+            return rules.refused(entry, event, decision)
+        await self._store.add(entry.session, event.channel)
+        return rules.granted(entry, event, decision)
+
+    async def _unsubscribe(self, entry: Entry) -> Outcome:
+        event = entry.event()
+        assert isinstance(event, Unsubscribed)
+        await self._store.discard(entry.session, event.channel)
+        return rules.left(entry, event)

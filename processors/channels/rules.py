@@ -1,0 +1,134 @@
+"""Who may join and publish where. Denied unless something says yes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from processors.answer import Answer
+from runtime.bus.outcomes import Outcome
+from schemas.entry import Entry
+from schemas.errors import ErrorCode, InvalidTopic, error_frame
+from schemas.events import (
+    DatagramPublished,
+    DatagramReceived,
+    MessagePublished,
+    SubscribeRequested,
+    SubscriptionEnded,
+    SubscriptionGranted,
+    Unsubscribed,
+    WhisperReceived,
+)
+from schemas.topics import ChannelKind, channel_kind, channel_topic, session_topic
+
+#: A datagram older than this, in ms, is of no use to anyone.
+MAX_DATAGRAM_AGE_MS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The session may join; `member` is what the others see of it, in a presence channel only."""
+
+    member: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The session may not; `message` is for the client, `problem` (if any) for the operator."""
+
+    code: ErrorCode
+    message: str
+    problem: str = ""
+
+
+def without_asking(event: SubscribeRequested) -> Grant | Refusal | None:
+    """The decision that the channel's name alone makes; None when the application must be asked."""
+    try:
+        kind = channel_kind(event.channel)
+    except InvalidTopic as error:
+        return Refusal(error.code, str(error))
+    return Grant() if kind is ChannelKind.PUBLIC else None
+
+
+def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | Refusal:
+    """The decision that the application made: yes is a 2xx with an object, `true` or nothing in it."""
+    if answer.denied:
+        return Refusal(ErrorCode.FORBIDDEN, "the application does not let you join this channel")
+    if not answer.ok or not (answer.json is None or answer.json is True or isinstance(answer.json, dict)):
+        problem = f"the authorize route answered {answer.status} with something else than an object"
+        if not answer.ok:
+            problem = f"the authorize route answered {answer.status}"
+        return Refusal(ErrorCode.FORBIDDEN, "the application could not say whether you may join", problem)
+    if channel_kind(event.channel) is not ChannelKind.PRESENCE:
+        return Grant()
+    given = answer.json.get("member") if isinstance(answer.json, dict) else None
+    member = dict(given) if isinstance(given, dict) else {}
+    # Members are told apart by this id, as they are in `from`: the verified one, in one type.
+    return Grant({**member, "id": entry.user or entry.session})
+
+
+def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
+    """The session joins the channel."""
+    told = SubscriptionGranted(
+        member=grant.member, recover=event.recover, stream=event.stream, frame_id=event.frame_id
+    )
+    return Outcome.done(entry.follow("granted", told, topic=channel_topic(event.channel)))
+
+
+def refused(entry: Entry, event: SubscribeRequested | WhisperReceived, refusal: Refusal) -> Outcome:
+    """The sender is told why not, and about which channel."""
+    frame = error_frame(refusal.code, refusal.message, event.frame_id) | {"channel": event.channel}
+    told = MessagePublished(frame=frame, stream=event.stream)
+    return Outcome.done(entry.follow("refused", told, topic=session_topic(entry.session)))
+
+
+def left(entry: Entry, event: Unsubscribed) -> Outcome:
+    """The session leaves the channel."""
+    told = SubscriptionEnded(reason="unsubscribed", stream=event.stream, frame_id=event.frame_id)
+    return Outcome.done(entry.follow("left", told, topic=channel_topic(event.channel)))
+
+
+def ended(entry: Entry, channels: Sequence[str]) -> Outcome:
+    """The session is over and leaves `channels`."""
+    return Outcome.done(
+        *(
+            entry.follow(f"left/{name}", SubscriptionEnded(reason="closed"), topic=channel_topic(name))
+            for name in channels
+        )
+    )
+
+
+def whispered(entry: Entry, event: WhisperReceived) -> Outcome:
+    """A member's event goes to the other members of a private or presence channel."""
+    try:
+        kind = channel_kind(event.channel)
+    except InvalidTopic as error:
+        return refused(entry, event, Refusal(error.code, str(error)))
+    if kind is ChannelKind.PUBLIC:
+        message = "clients publish only to private- and presence- channels"
+        return refused(entry, event, Refusal(ErrorCode.FORBIDDEN, message))
+    if not event.member:
+        return refused(entry, event, Refusal(ErrorCode.NOT_SUBSCRIBED, "not subscribed to this channel"))
+    frame = {"type": event.event, "channel": event.channel, "data": event.data, "from": sender(entry)}
+    told = MessagePublished(frame=frame, exclude=entry.session)
+    return Outcome.done(entry.follow("whisper", told, topic=channel_topic(event.channel)))
+
+
+def datagram(entry: Entry, event: DatagramReceived, now_ms: int) -> Entry | str:
+    """The entry for the channel's other members, or why the datagram is dropped."""
+    if now_ms - entry.ts > MAX_DATAGRAM_AGE_MS:
+        return "stale"
+    if not event.member:
+        return "not_member"
+    try:
+        channel_kind(event.channel)
+    except InvalidTopic:
+        return "invalid_channel"
+    told = DatagramPublished(frame={**event.frame, "from": sender(entry)}, exclude=entry.session)
+    return entry.follow("datagram", told, topic=channel_topic(event.channel))
+
+
+def sender(entry: Entry) -> dict[str, str]:
+    """`from`: the verified user, or the session of someone without a user id. Never what the client says."""
+    return {"id": entry.user} if entry.user else {"session": entry.session}

@@ -1,0 +1,54 @@
+"""The laravel processor: messages to the application, its answers to the channel or the sender."""
+
+from __future__ import annotations
+
+import orjson
+import structlog
+
+from processors.laravel import rules
+from processors.laravel.client import LaravelClient
+from runtime.bus.outcomes import Outcome
+from schemas.entry import Entry
+from schemas.errors import ErrorCode
+from schemas.events import MessageReceived, SessionClosed, SessionOpened
+
+log = structlog.get_logger()
+
+
+class LaravelHandler:
+    """Handles the entries that the application hears of."""
+
+    def __init__(self, client: LaravelClient) -> None:
+        self._client = client
+
+    async def handle(self, entry: Entry) -> Outcome:
+        """The outcome of one entry; raises Unavailable, BadAnswer and InvalidEntry."""
+        if entry.type == MessageReceived.TYPE:
+            return await self._message(entry)
+        if entry.type in (SessionOpened.TYPE, SessionClosed.TYPE):
+            return await self._connection(entry)
+        return Outcome.done()
+
+    async def _message(self, entry: Entry) -> Outcome:
+        event = entry.event()
+        assert isinstance(event, MessageReceived)
+        body = rules.message(entry, event)
+        if body is None:
+            text = f"{rules.CHANNEL_MESSAGE} is the gateway's own type: send message"
+            return rules.refused(entry, event, ErrorCode.BAD_REQUEST, text)
+        try:
+            answer = await self._client.handle(entry, body)
+        except orjson.JSONEncodeError:
+            text = "the application is asked in JSON, which cannot carry this frame: no raw bytes"
+            return rules.refused(entry, event, ErrorCode.BAD_REQUEST, text)
+        if not answer.ok:
+            log.warning("laravel.rejected", session=entry.session, id=entry.id, status=answer.status)
+        return rules.answered(entry, event, answer)
+
+    async def _connection(self, entry: Entry) -> Outcome:
+        event = entry.event()
+        assert isinstance(event, SessionOpened | SessionClosed)
+        answer = await self._client.event(entry, rules.connection(entry, event))
+        if not answer.ok:
+            log.warning("laravel.event_rejected", session=entry.session, id=entry.id, status=answer.status)
+        return Outcome.done()

@@ -1,0 +1,1 @@
+"""What is kept: every entry of the log, once, in SQL."""

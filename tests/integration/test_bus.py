@@ -1,0 +1,393 @@
+"""The bus against a real redis-server: nothing lost, order kept, repeats recognisable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis.asyncio as aioredis
+
+from runtime.bus.appender import Appender
+from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.cursor import follow
+from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.lanes import one_by_one
+from runtime.bus.outcomes import Outcome, Received
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry
+from schemas.entry import Entry
+from schemas.errors import ConfigurationError, LogUnavailable
+from schemas.events import MessagePublished, MessageReceived
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
+
+Handle = Callable[[Received], Awaitable[Outcome]]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RedisServer]:
+    async with redis_server() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(server: RedisServer) -> Settings:
+    return Settings(redis_url=server.url, partitions=4, lease_seconds=1.0, max_attempts=3, drain_seconds=2, _env_file=None)
+
+
+class Bus:
+    """A client, an appender and groups that end with the test."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = settings.keys
+        self.logs = [self.keys.inbound(p) for p in range(settings.partitions)]
+        self.client: aioredis.Redis = connect(settings)
+        self.appender = Appender(self.client)
+        self.groups: list[ConsumerGroup] = []
+
+    async def write(self, session: str, n: int) -> None:
+        entry = Entry.of(MessageReceived(frame={"n": n}), id=f"{session}-{n}", ts=n, session=session)
+        await self.appender.append(self.keys.inbound_of(session), entry)
+
+    async def group(self, handle: Handle, name: str = "g") -> ConsumerGroup:
+        group = ConsumerGroup(
+            self.settings,
+            self.client,
+            self.appender,
+            Telemetry(None, "test"),
+            logs=self.logs,
+            group=name,
+            handler=one_by_one(handle),
+        )
+        self.groups.append(group)
+        await group.start()
+        return group
+
+    async def pending(self, name: str = "g") -> int:
+        return sum([(await self.client.xpending(log, name))["pending"] for log in self.logs])
+
+    async def backlog(self, name: str = "g") -> int:
+        """Entries that the group has not acknowledged: pending, or never delivered."""
+        count = 0
+        for log in self.logs:
+            for group in await self.client.xinfo_groups(log):
+                if group["name"] == name.encode():
+                    count += group["pending"] + len(await self.client.xrange(log, b"(" + group["last-delivered-id"]))
+        return count
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[Bus]:
+    made = Bus(settings)
+    await made.appender.start()
+    yield made
+    for group in made.groups:
+        await group.stop()
+    await made.appender.stop()
+    await made.client.aclose()
+
+
+class Recorder:
+    """A handler that writes down what it handled, in order per session."""
+
+    def __init__(self, answer: Callable[[Received], Outcome] | None = None) -> None:
+        self.seen: dict[str, list[int]] = {}
+        self.answer = answer or (lambda received: Outcome.done())
+
+    async def __call__(self, received: Received) -> Outcome:
+        outcome = self.answer(received)
+        if outcome.verdict.value == "done":
+            self.seen.setdefault(received.entry.session, []).append(received.entry.payload()["frame"]["n"])
+        return outcome
+
+    def count(self) -> int:
+        return sum(map(len, self.seen.values()))
+
+
+async def settled(bus: Bus, count: int = 0) -> bool:
+    return await bus.backlog() == count
+
+
+async def test_appends_keep_their_order_and_give_stream_ids(bus: Bus) -> None:
+    """Many appends at once land in the order of the calls, and each future gives its own id."""
+    log = bus.keys.inbound_of("s")
+    entries = [Entry.of(MessageReceived(frame={"n": n}), id=str(n), ts=n, session="s") for n in range(500)]
+    ids = await asyncio.gather(*[bus.appender.append(log, entry) for entry in entries])
+    stored = await bus.client.xrange(log)
+    assert [stream_id.decode() for stream_id, _ in stored] == ids
+    assert [int(fields[b"id"]) for _, fields in stored] == list(range(500))
+
+
+async def test_an_append_that_redis_refuses_fails_alone(bus: Bus) -> None:
+    """A key of the wrong type fails its own append; its neighbours in the same write are confirmed."""
+    await bus.client.set("text", "x")
+    entry = Entry.of(MessageReceived(frame={}), id="i", ts=1)
+    good, bad, after = (bus.appender.append(key, entry) for key in ("a", "text", "b"))
+    results = await asyncio.gather(good, bad, after, return_exceptions=True)
+    assert isinstance(results[1], LogUnavailable)
+    assert isinstance(results[0], str)
+    assert isinstance(results[2], str)
+
+
+async def test_appends_fail_while_redis_is_away_and_work_again_after(bus: Bus, server: RedisServer) -> None:
+    """Without a confirmation there is an error, never a silent success; afterwards appends work without help."""
+    await bus.write("s", 1)
+    await server.kill()
+    with pytest.raises(LogUnavailable):
+        await bus.write("s", 2)
+    await server.restart()
+    async def writes() -> bool:
+        try:
+            await bus.write("s", 3)
+        except LogUnavailable:
+            return False
+        return True
+
+    await eventually(writes, 10)
+    stored = [fields[b"id"] for _, fields in await bus.client.xrange(bus.keys.inbound_of("s"))]
+    assert b"s-1" in stored
+    assert b"s-3" in stored
+
+
+async def test_a_full_queue_refuses_at_once(bus: Bus, server: RedisServer) -> None:
+    """The queue to Redis is bounded: what does not fit fails with words, it does not pile up."""
+    small = Appender(bus.client, max_queue=2)
+    entry = Entry.of(MessageReceived(frame={}), id="i", ts=1)
+    first, second, third = (small.append("k", entry) for _ in range(3))
+    with pytest.raises(LogUnavailable, match="queue"):
+        await third
+    await small.start()
+    await asyncio.gather(first, second)
+    await small.stop()
+
+
+async def test_each_session_is_handled_in_order(bus: Bus) -> None:
+    """Whatever the partitions and however many sessions, each session's entries come in its order, all of them."""
+    recorder = Recorder()
+    await bus.group(recorder)
+    for n in range(50):
+        await asyncio.gather(*[bus.write(f"s{i}", n) for i in range(8)])
+    await eventually(lambda: recorder.count() == 400, 10)
+    assert all(seen == list(range(50)) for seen in recorder.seen.values())
+    await eventually(lambda: settled(bus), 10)
+
+
+async def test_what_came_before_the_group_is_delivered(bus: Bus) -> None:
+    """A group begins at the beginning of the log, not at its end."""
+    await bus.write("s", 0)
+    recorder = Recorder()
+    await bus.group(recorder)
+    await eventually(lambda: recorder.seen == {"s": [0]}, 10)
+
+
+async def test_emits_are_appended_before_the_acknowledgement_with_derived_ids(bus: Bus) -> None:
+    """What follows from an entry is in the outbound log when the entry is acknowledged, the same on redelivery."""
+
+    async def handle(received: Received) -> Outcome:
+        return Outcome.done(received.entry.follow(0, MessagePublished(frame={"x": 1}), topic="user:1"))
+
+    await bus.group(handle)
+    await bus.write("s", 1)
+    await eventually(lambda: settled(bus), 10)
+    stored = await bus.client.xrange(bus.keys.outbound_of("user:1"))
+    cause = Entry.of(MessageReceived(frame={"n": 1}), id="s-1", ts=1, session="s")
+    assert [fields[b"id"].decode() for _, fields in stored] == [cause.follow(0, MessagePublished(frame={})).id]
+
+
+async def test_a_failing_entry_becomes_a_dead_letter_and_holds_only_its_own_session(bus: Bus) -> None:
+    """After the last attempt the entry is kept with its error and attempts; other sessions never waited."""
+
+    def answer(received: Received) -> Outcome:
+        if received.entry.id == "bad-1":
+            raise RuntimeError("secret text of a client")
+        return Outcome.done()
+
+    recorder = Recorder(answer)
+    await bus.group(recorder)
+    for n in range(3):
+        await bus.write("bad", n)
+        await bus.write("good", n)
+    await eventually(lambda: recorder.seen == {"good": [0, 1, 2], "bad": [0, 2]}, 20)
+    await eventually(lambda: settled(bus), 10)
+    (letter,) = [fields for _, fields in await bus.client.xrange(bus.keys.dead(bus.keys.inbound_of("bad")))]
+    assert letter[b"id"] == b"bad-1"
+    assert letter[b"dead_error"] == b"RuntimeError"
+    assert letter[b"dead_attempts"] == b"3"
+    assert letter[b"dead_group"] == b"g"
+
+
+async def test_what_is_no_entry_becomes_a_dead_letter_at_once(bus: Bus) -> None:
+    """A writer that puts something else on the log stops nothing."""
+    log = bus.keys.inbound_of("s")
+    await bus.client.xadd(log, {"hello": "world"})
+    recorder = Recorder()
+    await bus.group(recorder)
+    await bus.write("s", 1)
+    await eventually(lambda: recorder.seen == {"s": [1]}, 10)
+    (letter,) = [fields for _, fields in await bus.client.xrange(bus.keys.dead(log))]
+    assert letter[b"hello"] == b"world"
+    assert b"missing" in letter[b"dead_error"]
+
+
+async def test_later_is_tried_for_as_long_as_it_takes(bus: Bus) -> None:
+    """When a backend is away nothing is dead-lettered, however often it fails, and order is kept."""
+    tries = 0
+
+    def answer(received: Received) -> Outcome:
+        nonlocal tries
+        tries += 1
+        return Outcome.later("away") if tries < 8 else Outcome.done()
+
+    recorder = Recorder(answer)
+    await bus.group(recorder)
+    for n in range(3):
+        await bus.write("s", n)
+    await eventually(lambda: recorder.seen == {"s": [0, 1, 2]}, 20)
+    assert await bus.client.exists(bus.keys.dead(bus.keys.inbound_of("s"))) == 0
+
+
+async def test_a_new_owner_first_finishes_what_the_last_one_left(bus: Bus) -> None:
+    """Entries that were read and never acknowledged are handled again, in order, before anything new."""
+    for n in range(3):
+        await bus.write("s", n)
+    log = bus.keys.inbound_of("s")
+    await bus.client.xgroup_create(log, "g", id="0")
+    await bus.client.xreadgroup("g", "owner", {log: ">"}, count=2)
+    attempts: list[int] = []
+
+    def answer(received: Received) -> Outcome:
+        attempts.append(received.attempt)
+        return Outcome.done()
+
+    recorder = Recorder(answer)
+    await bus.group(recorder)
+    await eventually(lambda: recorder.seen == {"s": [0, 1, 2]}, 10)
+    assert attempts == [2, 2, 1]
+
+
+async def test_a_partition_has_one_owner_and_passes_on(bus: Bus) -> None:
+    """A second process stands by while the first holds the leases, and takes over when it stops."""
+    first, second = Recorder(), Recorder()
+    one = await bus.group(first)
+    two = await bus.group(second)
+    assert sorted(one.owned()) == [0, 1, 2, 3]
+    assert two.owned() == []
+    await bus.write("s", 0)
+    await eventually(lambda: first.count() == 1, 10)
+    await one.stop()
+    await eventually(lambda: len(two.owned()) == 4, 10)
+    await bus.write("s", 1)
+    await eventually(lambda: second.seen == {"s": [1]}, 10)
+
+
+async def test_a_redis_restart_loses_nothing(bus: Bus, server: RedisServer) -> None:
+    """The reader comes back by itself and handles everything that was appended, in order."""
+    recorder = Recorder()
+    await bus.group(recorder)
+    await bus.write("s", 0)
+    await eventually(lambda: recorder.count() == 1, 10)
+    await server.restart()
+    written = 1
+    while written < 20:
+        try:
+            await bus.write("s", written)
+            written += 1
+        except LogUnavailable:
+            await asyncio.sleep(0)
+    await eventually(lambda: settled(bus), 20)
+    assert list(dict.fromkeys(recorder.seen["s"])) == list(range(20))
+
+
+async def test_paused_groups_read_nothing_until_resumed(bus: Bus) -> None:
+    """Pausing leaves entries in the log; resuming picks them up."""
+    recorder = Recorder()
+    group = await bus.group(recorder)
+    group.pause(True)
+    await eventually(lambda: group.owned() == [], 5)
+    await asyncio.sleep(1.2)  # A read that was under way ends within its block time.
+    await bus.write("s", 0)
+    assert recorder.count() == 0
+    group.pause(False)
+    await eventually(lambda: recorder.count() == 1, 10)
+
+
+async def test_batches_go_to_a_lane_together(bus: Bus) -> None:
+    """A handler with a width gets what is queued, at most that many, in log order."""
+    sizes: list[int] = []
+    seen: list[int] = []
+
+    async def handle(batch: Any) -> list[Outcome]:
+        sizes.append(len(batch))
+        seen.extend(received.entry.payload()["frame"]["n"] for received in batch)
+        return [Outcome.done() for _ in batch]
+
+    for n in range(30):
+        await bus.write("s", n)
+    group = ConsumerGroup(
+        bus.settings,
+        bus.client,
+        bus.appender,
+        Telemetry(None, "test"),
+        logs=bus.logs,
+        group="g",
+        handler=handle,
+        key=by_partition,
+        max_batch=10,
+    )
+    bus.groups.append(group)
+    await group.start()
+    await eventually(lambda: len(seen) == 30, 10)
+    assert seen == list(range(30))
+    assert max(sizes) == 10
+
+
+async def test_following_goes_on_after_a_restart(bus: Bus, server: RedisServer) -> None:
+    """A follower resumes after the last entry it gave, and passes over what is no entry."""
+    log = bus.keys.inbound_of("s")
+    got: list[int] = []
+
+    async def read() -> None:
+        async for batch in follow(bus.client, {log: "0"}):
+            got.extend(entry.payload()["frame"]["n"] for _, _, entry in batch)
+
+    task = asyncio.create_task(read())
+    await bus.write("s", 1)
+    await bus.client.xadd(log, {"no": "entry"})
+    await eventually(lambda: got == [1], 10)
+    await server.restart()
+
+    async def writes() -> bool:
+        try:
+            await bus.write("s", 2)
+        except LogUnavailable:
+            return False
+        return True
+
+    await eventually(writes, 10)
+    await eventually(lambda: got == [1, 2], 10)
+    task.cancel()
+
+
+async def test_a_server_that_would_lose_entries_is_refused() -> None:
+    """Eviction and another number of partitions stop the start with words; durability is told as it is."""
+    async with redis_server(maxmemory_policy="allkeys-lru") as evicting:
+        wrong = Settings(redis_url=evicting.url, _env_file=None)
+        client = connect(wrong)
+        with pytest.raises(ConfigurationError, match="noeviction"):
+            await check_server(client, wrong)
+        await client.config_set("maxmemory-policy", "noeviction")
+        await check_server(client, wrong)
+        with pytest.raises(ConfigurationError, match="16 partitions"):
+            await check_server(client, Settings(redis_url=evicting.url, partitions=8, _env_file=None))
+        assert (await durability(client)).startswith("disk before")
+        await client.config_set("appendfsync", "everysec")
+        assert "second" in await durability(client)
+        await client.aclose()
+    gone = Settings(redis_url=evicting.url, _env_file=None)
+    client = connect(gone)
+    with pytest.raises(LogUnavailable, match="is Redis running"):
+        await check_server(client, gone)
+    await client.aclose()
