@@ -81,7 +81,7 @@ def plan(entry: Entry) -> Plan:
     event = entry.event()
     try:
         operation = _operation(entry, event, presence)
-    except (ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidEntry(f"{entry.type}: neither JSON nor msgpack can carry it") from error
     return Plan(entry, event, kind, name, operation)
 

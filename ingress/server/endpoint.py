@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-import structlog
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.packet import (
     QuicHeader,
@@ -25,8 +24,6 @@ from aioquic._buffer import Buffer  # isort: skip
 from ingress.server.driver import ConnectionDriver, NetworkAddress
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.webtransport.private import BoundedQuicConnection
-
-_log = structlog.get_logger(__name__)
 
 #: Packets read before they are handled together: one transmission then answers all of a connection's.
 _BATCH: Final = 64

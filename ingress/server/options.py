@@ -31,6 +31,12 @@ class ListenerOptions:
     """At the end of a session, for what was sent last to be acknowledged before the close overtakes it."""
     close_timeout: float = 2.0
     """For the client to acknowledge the end of its session, before the connection goes."""
+    linger: float = 0.25
+    """From that acknowledgement to the connection's end.
+
+    Chromium reports "Connection lost" in place of code and reason for one close in seven without it, none in
+    forty with 20 ms.
+    """
 
 
 @dataclass(slots=True)

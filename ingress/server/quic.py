@@ -95,7 +95,8 @@ class QuicListener:
                 driver.session.close(code, reason)
             elif driver.session.awaits_request:
                 driver.session.disconnect()
-        patience = self._options.flush_timeout + 2 * self._options.close_timeout
+        options = self._options
+        patience = options.flush_timeout + options.linger + 2 * options.close_timeout
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(endpoint.empty.wait(), patience)
         endpoint.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, ParamSpec, TypeVar
 
 import structlog
 from aioquic.quic.events import QuicEvent
@@ -33,6 +33,9 @@ from ingress.webtransport import (
 from ingress.webtransport.codes import MAX_CODE
 from schemas.close_codes import CloseCode, clip_reason
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 _log = structlog.get_logger(__name__)
 
 REFUSED_BY_ERROR: Final = Admission(status=500)
@@ -42,7 +45,7 @@ class QuicSession:
     """Carries facts to a session's handler and commands to the connection, and sees the end through.
 
     The end: what was sent last gets `flush_timeout` to be acknowledged, then the client is told code and
-    reason, and gets `close_timeout` to acknowledge that, before the connection goes.
+    reason, and gets `close_timeout` to acknowledge that and `linger` to act on it; then the connection goes.
     """
 
     kind: TransportKind = "webtransport"
@@ -69,6 +72,7 @@ class QuicSession:
         self._handler: SessionHandler | None = None
         self._over = False
         self._farewell: tuple[int, str] | None = None
+        self._lingers = False
         self._timer: asyncio.TimerHandle | None = None
 
     # From the connection
@@ -83,10 +87,11 @@ class QuicSession:
             self._say_farewell()
         if self._connection.state is not State.CLOSED:
             return
-        if self._connection.can_disconnect:
-            self.disconnect()
+        if self._connection.can_disconnect and not self._lingers:
+            self._lingers = True
+            self._set_timer(self._options.linger, self.disconnect)
         elif self._timer is None:
-            self._timer = self._loop.call_later(self._options.close_timeout, self.disconnect)
+            self._set_timer(self._options.close_timeout, self.disconnect)
 
     def disconnect(self) -> None:
         """Close the QUIC connection, whatever the client still has to learn."""
@@ -154,9 +159,11 @@ class QuicSession:
             self._call(self._handler.connected, request)
         self._deliver(early)
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _call(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result | None:
         try:
-            return function(*arguments)
+            return function(*args, **kwargs)
         except Exception:
             # A fault in one session's code must not end the others.
             self._counters.handler_errors += 1
@@ -222,7 +229,7 @@ class QuicSession:
         self._farewell = (code, clip_reason(reason))
         if self._handler is not None:
             self._loop.call_soon(self._call, self._handler.closed, *self._farewell, False)
-        self._timer = self._loop.call_later(self._options.flush_timeout, self._say_farewell)
+        self._set_timer(self._options.flush_timeout, self._say_farewell)
         self._loop.call_soon(self.progress)
         self._wake()
 
@@ -245,6 +252,10 @@ class QuicSession:
             self._connection.close(code, reason)
             self._wake()
             self.progress()
+
+    def _set_timer(self, delay: float, action: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(delay, action)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

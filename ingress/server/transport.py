@@ -73,11 +73,14 @@ class Transport(Protocol):
         ...
 
     def open_bidirectional(self) -> int:
-        """Open a stream and return its id. The client's limit on streams may delay what is sent on it."""
+        """Open a stream and return its id, -1 once the session has ended.
+
+        The client's limit on streams may delay what is sent on it.
+        """
         ...
 
     def open_unidirectional(self) -> int:
-        """Open a stream that only this side writes, and return its id."""
+        """Open a stream that only this side writes, and return its id, -1 once the session has ended."""
         ...
 
     def send_datagram(self, data: bytes) -> bool:

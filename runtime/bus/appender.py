@@ -14,8 +14,8 @@ import redis.asyncio as aioredis
 from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError, ResponseError
 
-from runtime.tasks import cancel
 from runtime.bus.connection import SOCKET_TIMEOUT_S
+from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 

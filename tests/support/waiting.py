@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -13,10 +13,14 @@ T = TypeVar("T")
 INTERVAL_S = 0.02
 
 
+@overload
+async def eventually(fn: Callable[[], Awaitable[T]], timeout: float = ...) -> T: ...  # noqa: ASYNC109
+@overload
+async def eventually(fn: Callable[[], T], timeout: float = ...) -> T: ...  # noqa: ASYNC109
 async def eventually(
-    fn: Callable[[], T | Awaitable[T]],
+    fn: Callable[[], Any],
     timeout: float = 10.0,  # noqa: ASYNC109  # for the condition, not for one await
-) -> T:
+) -> Any:
     """The first truthy value that `fn` (plain or async) gives within `timeout` seconds.
 
     Raises AssertionError, with the last value, when none comes; one that `fn` raises counts as not yet.
@@ -27,7 +31,7 @@ async def eventually(
         last: object
         try:
             value = fn()
-            result: T = await value if inspect.isawaitable(value) else value
+            result = await value if inspect.isawaitable(value) else value
             if result:
                 return result
             last = result

@@ -12,8 +12,9 @@ local function open()
   if state[1] then
     return state[1], tonumber(state[2]), tonumber(state[3])
   end
-  redis.call('UNLINK', HISTORY, SEEN, SEEN_BEFORE)
+  -- Memory is checked at a script's first write only, so that is one that needs some.
   redis.call('HSET', STATE, 'epoch', FRESH, 'offset', 0, 'turned', NOW)
+  redis.call('UNLINK', HISTORY, SEEN, SEEN_BEFORE)
   return FRESH, 0, NOW
 end
 

@@ -6,12 +6,13 @@ local known = remembered()
 if known then
   return { epoch, tonumber(known), 1, gateways }
 end
-offset = redis.call('HINCRBY', STATE, 'offset', 1)
-remember(offset, turned)
+-- The history first: should it not be a list, nothing was counted yet.
 if KEPT > 0 then
   redis.call('RPUSH', HISTORY, ARGV[4])
   redis.call('LTRIM', HISTORY, -KEPT, -1)
 end
+offset = redis.call('HINCRBY', STATE, 'offset', 1)
+remember(offset, turned)
 if #gateways == 0 then
   idle()
 end

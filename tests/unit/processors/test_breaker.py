@@ -28,7 +28,8 @@ def test_open_it_lets_one_probe_through() -> None:
 
 def test_probes_become_rarer_up_to_a_ceiling() -> None:
     """The time between probes doubles and ends at the ceiling."""
-    breaker, now, gaps, last = opened(), 0.0, [], 0.0
+    breaker, now, last = opened(), 0.0, 0.0
+    gaps: list[float] = []
     while len(gaps) < 8:
         now += 0.125
         if breaker.allow(now):

@@ -125,7 +125,8 @@ def test_refused_names_the_channel() -> None:
     outcome = rules.refused(entry_of(event), event, Refusal(ErrorCode.FORBIDDEN, "no"))
     assert outcome.emits[0].topic == f"session:{SESSION}"
     assert only_frame(outcome.emits) == {
-        "type": "error", "code": 103, "message": "no", "temporary": False, "id": "s1", "channel": "private-room",
+        "type": "error", "code": 103, "message": "no", "temporary": False,
+        "id": "s1", "channel": "private-room",
     }  # fmt: skip
 
 

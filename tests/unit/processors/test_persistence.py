@@ -84,7 +84,8 @@ async def test_a_database_that_cannot_be_written_is_waited_for(tmp_path: Path) -
 
 def test_postgresql_passes_over_what_it_has() -> None:
     """The statement for PostgreSQL ignores conflicts on the same key as SQLite's."""
-    sql = str(insert_for("postgresql").compile(dialect=postgresql.dialect()))
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    sql = str(insert_for("postgresql").compile(dialect=dialect))
     assert "ON CONFLICT (stream, id) DO NOTHING" in sql
 
 

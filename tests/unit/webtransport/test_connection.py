@@ -8,7 +8,10 @@ import pytest
 from aioquic.h3.connection import ErrorCode, FrameType
 from aioquic.quic.events import StopSendingReceived
 from aioquic.quic.events import StreamReset as ClientStreamReset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ingress.server.certificates import TlsIdentity
 from ingress.webtransport import (
     DatagramReceived,
     DrainReceived,
@@ -25,6 +28,15 @@ from ingress.webtransport.codes import to_http3
 from tests.unit.webtransport.pair import Pair, events_of
 
 GONE = 0x170D7B68
+
+#: HTTP/3 and WebTransport frames and capsules with any content, to get past the first check.
+capsules = st.builds(
+    lambda kind, value: kind + bytes([len(value)]) + value,
+    st.sampled_from(
+        [b"\x00", b"\x01", b"\x04", b"\x40\x41", b"\x40\x54", b"\x00\x68\x43", b"\x00\x80\x00\x78\xae"]
+    ),
+    st.binary(max_size=40),
+)
 
 
 def test_a_session_opens_with_the_chosen_protocol(make_pair: Callable[..., Pair]) -> None:
@@ -401,6 +413,31 @@ def test_a_broken_client_ends_only_once(pair: Pair) -> None:
     pair.lose_client()
     assert pair.events == [SessionClosed(0, "", abrupt=True)]
     assert pair.connection_error() == ErrorCode.H3_FRAME_UNEXPECTED
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 2, 4, 8, 14, 18]), st.binary(max_size=40) | capsules, st.booleans()),
+        max_size=12,
+    )
+)
+def test_no_bytes_make_it_fail(identity: TlsIdentity, pieces: list[tuple[int, bytes, bool]]) -> None:
+    """Whatever a client writes on its streams, the server answers by the rules and never raises."""
+    pair = Pair(identity)
+    pair.run()
+    ended: set[int] = set()
+    for stream_id, data, end in pieces:
+        if stream_id in ended or pair.client._close_event is not None:
+            continue
+        pair.client.send_stream_data(stream_id, data, end)
+        if end:
+            ended.add(stream_id)
+        pair.run()
+        if events_of(pair.events, SessionRequested):
+            pair.events = pair.server.accept()
+    pair.lose_client()
+    assert len(events_of(pair.events, SessionClosed)) <= 1
 
 
 def test_reset_of_an_unknown_stream_is_no_event(pair: Pair) -> None:

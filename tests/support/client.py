@@ -1,0 +1,156 @@
+"""A client that speaks the wire protocol, for tests and benches."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from schemas.codec import Encoding, FrameDecoder, FrameLimits, encode_frame
+from tests.support.wt_client import ClientStream, Closed, StreamResetError, WebTransportClient, connect
+
+#: Longer than any timeout of a gateway under test.
+WITHIN_S = 20.0
+_LIMITS = FrameLimits(max_bytes=1 << 20, max_keys=100_000, max_depth=64)
+
+
+class Frames:
+    """The frames of one stream, decoded as they come."""
+
+    def __init__(self, stream: ClientStream) -> None:
+        self.stream = stream
+        self._decoder = FrameDecoder(_LIMITS)
+        self._ready: list[dict[str, Any]] = []
+
+    async def next(self) -> dict[str, Any]:
+        """The next frame; raises EOFError when the stream ended."""
+        while not self._ready:
+            data = await self.stream.read(WITHIN_S)
+            if not data:
+                raise EOFError("the stream ended")
+            self._ready.extend(self._decoder.feed(data))
+        return self._ready.pop(0)
+
+
+class Client:
+    """One session, its control stream, and every frame that arrived on it."""
+
+    def __init__(self, transport: WebTransportClient) -> None:
+        self.transport = transport
+        self.received: list[dict[str, Any]] = []
+        self.session = ""
+        self.user: str | None = None
+        self._control: ClientStream | None = None
+        self._encoding: Encoding = "json"
+        self._reader: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._ids = itertools.count(1)
+
+    @classmethod
+    async def connect(cls, url: str, *, origin: str | None = None) -> Self:
+        """Open a session."""
+        return cls(await connect(url, origin=origin))
+
+    async def __aenter__(self) -> Self:
+        await self.transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        await self.transport.__aexit__(kind, error, trace)
+
+    async def control(self) -> ClientStream:
+        """The control stream, opened at the first use."""
+        if self._control is None:
+            self._control = await self.transport.open_bidirectional()
+            self._reader = asyncio.create_task(self._read(Frames(self._control)))
+        return self._control
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        """Write a frame to the control stream."""
+        (await self.control()).write(encode_frame(frame, self._encoding))
+
+    async def send_raw(self, data: bytes) -> None:
+        """Write bytes to the control stream."""
+        (await self.control()).write(data)
+
+    async def wait(self, wanted: Callable[[dict[str, Any]], bool], within: float = WITHIN_S) -> dict[str, Any]:
+        """The first frame that is `wanted`, received already or yet to come; it is taken out of `received`."""
+        async with asyncio.timeout(within):
+            while True:
+                for index, frame in enumerate(self.received):
+                    if wanted(frame):
+                        return self.received.pop(index)
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def wait_type(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """The first frame of a type with these fields."""
+        return await self.wait(
+            lambda frame: frame.get("type") == kind and all(frame.get(key) == value for key, value in fields.items())
+        )
+
+    async def authenticate(self, token: str, *, encoding: Encoding = "json") -> dict[str, Any]:
+        """Authenticate as a client of protocol 1 and give the auth_success frame."""
+        self._encoding = encoding
+        await self.send({"type": "auth", "token": token, "protocol": 1})
+        frame = await self.wait_type("auth_success")
+        self.session, self.user = frame["sessionId"], frame["userId"]
+        return frame
+
+    async def subscribe(self, channel: str) -> dict[str, Any]:
+        """Subscribe and give the subscribed (or error) frame."""
+        return await self.ask({"type": "subscribe", "channel": channel})
+
+    async def ask(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Send a frame with an id and give the answer with that id that is no ack."""
+        frame_id = f"q{next(self._ids)}"
+        await self.send(frame | {"id": frame_id})
+        return await self.wait(lambda answer: answer.get("id") == frame_id and answer.get("type") != "ack")
+
+    async def message(self, channel: str, content: str) -> dict[str, Any]:
+        """Send a channel message and give its ack."""
+        frame_id = f"m{next(self._ids)}"
+        await self.send(
+            {"type": "message", "channel": channel, "data": {"content": content}, "id": frame_id}
+        )
+        return await self.wait(lambda answer: answer.get("id") == frame_id and answer.get("type") in ("ack", "error"))
+
+    def datagram(self, frame: dict[str, Any], encoding: Encoding = "msgpack") -> None:
+        """Send a datagram."""
+        self.transport.send_datagram(encode_frame(frame, encoding))
+
+    async def receive_datagram(self) -> dict[str, Any]:
+        """The next datagram."""
+        data = await self.transport.receive_datagram(WITHIN_S)
+        (frame,) = FrameDecoder(_LIMITS).feed(data)
+        return frame
+
+    async def closed(self) -> Closed:
+        """Wait for the end of the session."""
+        return await self.transport.wait_closed(WITHIN_S)
+
+    async def _read(self, frames: Frames) -> None:
+        while True:
+            try:
+                frame = await frames.next()
+            except (EOFError, StreamResetError, ConnectionError):
+                return
+            except TimeoutError:
+                continue
+            if frame.get("type") == "ping":
+                await self.send({"type": "pong"})
+            self.received.append(frame)
+            self._arrived.set()
+
+
+def json_frame(frame: object) -> bytes:
+    """A frame as the older client wrote it: JSON, nothing after it."""
+    return json.dumps(frame).encode()

@@ -1,0 +1,230 @@
+"""The whole system as real processes: redis-server, Laravel, gateways, processors, egress."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import redis.asyncio as aioredis
+from sqlalchemy import create_engine, text
+
+from schemas.entry import Entry
+from schemas.keys import Keys
+from schemas.signing import Signer
+from tests.support.client import Client
+from tests.support.laravel import LaravelApp, laravel_app
+from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.waiting import eventually
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SECRET: Final = "a secret that only tests and their services know"
+START_TIMEOUT_S: Final = 30.0
+PARTITIONS: Final = 4
+
+
+class Service:
+    """One service process; `kill` ends it as a crash would, `start` brings it back on the same ports."""
+
+    def __init__(self, name: str, arguments: Iterable[str], env: dict[str, str], health: str, folder: Path) -> None:
+        self.name = name
+        self._arguments = list(arguments)
+        self._env = env
+        self._health = health
+        self._log = folder / f"{name}.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it says that it is ready; raises RuntimeError with its output when it does not."""
+        with self._log.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "console.cli",
+                *self._arguments,
+                cwd=ROOT,
+                env=os.environ | self._env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        async with httpx.AsyncClient(trust_env=False) as http:
+            while True:
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log()}")
+                try:
+                    if (await http.get(f"{self._health}/health/ready")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.name} is not ready:\n{self.log()}")
+                await asyncio.sleep(0.05)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it with a signal and give its exit status."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.send_signal(number)
+        return await asyncio.wait_for(process.wait(), 30)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        await self.stop(signal.SIGKILL)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The value of one series of its /metrics, 0 when there is none yet."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            body = (await http.get(f"{self._health}/metrics")).text
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in body.splitlines():
+            series, _, value = line.rpartition(" ")
+            metric, _, rest = series.partition("{")
+            if metric == name and wanted <= set(rest.rstrip("}").split(",") if rest else []):
+                return float(value)
+        return 0.0
+
+    def log(self, size: int = 6000) -> str:
+        """The end of its output."""
+        return self._log.read_text(errors="replace")[-size:] if self._log.exists() else ""
+
+
+class System:
+    """Everything that runs, and what a test asks of it."""
+
+    def __init__(self, folder: Path, redis: RedisServer, laravel: LaravelApp, services: dict[str, Service]) -> None:
+        self.folder = folder
+        self.redis = redis
+        self.laravel = laravel
+        self.services = services
+        self.keys = Keys("hg:", PARTITIONS)
+        self.log: aioredis.Redis = aioredis.Redis.from_url(redis.url)
+        self.api_url = ""
+        self.gateway_urls: list[str] = []
+
+    @property
+    def gateways(self) -> list[Service]:
+        """The gateway processes, in order."""
+        return [service for name, service in self.services.items() if name.startswith("ingress")]
+
+    @asynccontextmanager
+    async def client(self, gateway: int = 0, *, origin: str | None = None) -> AsyncIterator[Client]:
+        """A client with a session on a gateway."""
+        async with await Client.connect(self.gateway_urls[gateway], origin=origin) as client:
+            yield client
+
+    async def post(self, target: str, body: Any, *, signer: Signer | None = None) -> httpx.Response:
+        """A signed call of the HTTP API."""
+        return await self._call("POST", target, json.dumps(body).encode(), signer)
+
+    async def get(self, target: str) -> httpx.Response:
+        """A signed call of the HTTP API."""
+        return await self._call("GET", target, b"", None)
+
+    async def _call(self, method: str, target: str, body: bytes, signer: Signer | None) -> httpx.Response:
+        signer = signer or Signer("default", SECRET.encode())
+        headers = signer.headers(
+            method, target, body, timestamp=int(time.time()), nonce=os.urandom(12).hex()
+        ) | {"Content-Type": "application/json"}
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return await http.request(method, self.api_url + target, content=body, headers=headers)
+
+    async def entries(self, *, datagrams: bool = False) -> list[Entry]:
+        """Every entry of the inbound log, by its time in the log; with `datagrams` those of the datagram log."""
+        found = []
+        for partition in range(PARTITIONS):
+            log = self.keys.inbound(partition)
+            stored: Any = await self.log.xrange(self.keys.datagrams(log) if datagrams else log)
+            for stream_id, fields in stored:
+                milliseconds, _, sequence = stream_id.decode().partition("-")
+                found.append((int(milliseconds), int(sequence), Entry.from_fields(fields)))
+        return [entry for _, _, entry in sorted(found, key=lambda item: item[:2])]
+
+    def archived(self) -> list[str]:
+        """The ids in the archive, inbound and outbound, in no order."""
+        engine = create_engine(f"sqlite:///{self.folder / 'archive.db'}")
+        with engine.connect() as connection:
+            rows = [str(row[0]) for row in connection.execute(text("SELECT id FROM entries"))]
+        engine.dispose()
+        return rows
+
+    def spans(self) -> list[dict[str, Any]]:
+        """The spans that all services have exported so far."""
+        path = self.folder / "traces.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def settled(self, timeout: float = 20.0) -> None:
+        """Wait until every group has handled all there is."""
+
+        async def done() -> bool:
+            logs = [make(p) for p in range(PARTITIONS) for make in (self.keys.inbound, self.keys.outbound)]
+            for log in logs:
+                if not await self.log.exists(log):
+                    continue
+                last = (await self.log.xinfo_stream(log))["last-generated-id"]
+                for group in await self.log.xinfo_groups(log):
+                    if group["pending"] or group["last-delivered-id"] != last:
+                        return False
+            return True
+
+        await eventually(done, timeout)
+
+
+def environment(folder: Path, redis_url: str, laravel_url: str) -> dict[str, str]:
+    """What all services share."""
+    return {
+        "HEADGATE_REDIS_URL": redis_url,
+        "HEADGATE_PARTITIONS": str(PARTITIONS),
+        "HEADGATE_SECRET": SECRET,
+        "HEADGATE_LARAVEL_URL": laravel_url,
+        "HEADGATE_ALLOWED_ORIGINS": "http://localhost:8080",
+        "HEADGATE_DATA_DIR": str(folder),
+        "HEADGATE_ARCHIVE_URL": f"sqlite+aiosqlite:///{folder / 'archive.db'}",
+        "HEADGATE_TRACES": f"file:{folder / 'traces.jsonl'}",
+        "HEADGATE_LOG_FORMAT": "json",
+        "HEADGATE_LEASE_SECONDS": "1",
+        "HEADGATE_AUTH_TIMEOUT": "3",
+    }
+
+
+@asynccontextmanager
+async def system(*, gateways: int = 1, **settings: str) -> AsyncIterator[System]:
+    """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)))
+        redis = await stack.enter_async_context(redis_server())
+        laravel = await stack.enter_async_context(laravel_app(SECRET))
+        env = environment(folder, redis.url, laravel.url)
+        env |= {f"HEADGATE_{name.upper()}": value for name, value in settings.items()}
+        services: dict[str, Service] = {}
+        running = System(folder, redis, laravel, services)
+
+        def add(name: str, command: str, own: dict[str, str], health_port: int) -> None:
+            services[name] = Service(name, [command], env | own, f"http://127.0.0.1:{health_port}", folder)
+
+        api, processors = free_port(), free_port()
+        running.api_url = f"http://127.0.0.1:{api}"
+        add("egress", "egress", {"HEADGATE_API_PORT": str(api)}, api)
+        add("processors", "processors", {"HEADGATE_PROCESSORS_HTTP_PORT": str(processors)}, processors)
+        for number in range(gateways):
+            port, operator = free_port(), free_port()
+            running.gateway_urls.append(f"https://127.0.0.1:{port}/")
+            own = {"HEADGATE_INGRESS_PORT": str(port), "HEADGATE_INGRESS_HTTP_PORT": str(operator)}
+            add(f"ingress-{number}", "ingress", own | {"HEADGATE_GATEWAY_ID": f"gateway-{number}"}, operator)
+        stack.push_async_callback(running.log.aclose)
+        for service in services.values():
+            stack.push_async_callback(service.stop)
+        await asyncio.gather(*(service.start() for service in services.values()))
+        yield running
