@@ -72,7 +72,7 @@ def _colour(type_: str) -> str:
 
 
 def _joined(*parts: object) -> str:
-    return " · ".join(str(part) for part in parts if part not in (None, "", False))
+    return " · ".join(str(part) for part in parts if part is not None and part is not False and part != "")
 
 
 def _compact(value: object) -> str:
