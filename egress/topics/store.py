@@ -1,7 +1,7 @@
 """The one door to what Redis keeps of a topic.
 
 What it costs in Redis 7.0 with ids of 36 characters, names of keys included: 42 bytes per remembered id up to
-128 of them, then 93 (a sorted set by offset would take 145), for one to two windows of HEADGATE_DEDUP_SECONDS.
+128 of them, then 93 (a sorted set would take 145), for one to two windows of HEADGATE_DEDUP_SECONDS.
 A session with its own topic and its place in the directory 960 bytes, with its user's topic 620 more; a
 subscription 275 bytes, in a presence channel 680; an idle topic 610 bytes beside its publications.
 """

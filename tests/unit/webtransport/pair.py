@@ -112,10 +112,16 @@ class Pair:
         packets = source.datagrams_to_send(self.now)
         for data, _ in packets:
             target.receive_datagram(data, address, self.now)
-        self._handle_events()
+        self.handle_events()
         return len(packets)
 
-    def _handle_events(self) -> None:
+    def deliver(self) -> None:
+        """Carry what the client has to send, and handle no event yet."""
+        for data, _ in self.client.datagrams_to_send(self.now):
+            self.quic.receive_datagram(data, CLIENT, self.now)
+
+    def handle_events(self) -> None:
+        """Have both sides take in what happened to them."""
         while (event := self.quic.next_event()) is not None:
             self.events += self.server.receive(event)
         while (event := self.client.next_event()) is not None:
@@ -130,7 +136,7 @@ class Pair:
         self.now += 120
         if self.quic.get_timer() is not None:
             self.quic.handle_timer(self.now)
-        self._handle_events()
+        self.handle_events()
 
     # What the client does
 
@@ -219,7 +225,7 @@ class Pair:
         if timer is not None:
             self.now = max(self.now, timer)
             self.client.handle_timer(self.now)
-            self._handle_events()
+            self.handle_events()
         return self.take_client(ConnectionTerminated).error_code
 
     def client_reset(self, stream_id: int) -> int:

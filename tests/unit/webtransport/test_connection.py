@@ -224,14 +224,14 @@ def test_writing_too_late_is_harmless(pair: Pair) -> None:
 
 
 def test_a_stop_counts_before_its_event(pair: Pair) -> None:
-    """Data and STOP_SENDING in one packet: answering the data is harmless before the stop is told."""
+    """Data and then a stop, read together: answering the data comes too late, and is harmless."""
     stream_id = pair.client_stream(b"x")
     pair.run()
     pair.events.clear()
     pair.client.send_stream_data(stream_id, b"y")
+    pair.deliver()
     pair.client.stop_stream(stream_id, to_http3(1))
-    for data, _ in pair.client.datagrams_to_send(pair.now):
-        pair.quic.receive_datagram(data, ("192.0.2.1", 1000), pair.now)
+    pair.deliver()
     sent: list[bool] = []
     while (event := pair.quic.next_event()) is not None:
         for fact in pair.server.receive(event):
@@ -262,6 +262,17 @@ def test_the_client_closes_with_code_and_reason(pair: Pair) -> None:
     assert pair.client_received(pair.session_id) == (b"", True)
     assert [pair.client_reset(stream_id) for stream_id in (streams[0], streams[2])] == [GONE, GONE]
     assert not pair.server.send(streams[0], b"late")
+    assert pair.server.can_disconnect
+
+
+def test_the_connection_stays_until_the_client_has_the_end(pair: Pair) -> None:
+    """After the client's close, the answer to it has to be acknowledged before the connection may go."""
+    pair.client_close(1, "")
+    pair.deliver()
+    pair.handle_events()
+    assert pair.server.state is State.CLOSED
+    assert not pair.server.can_disconnect
+    pair.run()
     assert pair.server.can_disconnect
 
 

@@ -78,6 +78,15 @@ def test_the_settings_name_every_draft(pair: Pair) -> None:
     assert (settings[0x1], settings[0x7], settings[0x6]) == (0, 0, 16_384)
 
 
+def test_a_dynamic_table_is_refused(pair: Pair) -> None:
+    """A client that sets up a QPACK table, which could blow a few bytes up to megabytes, is cut off."""
+    encoder_stream = pair.h3._local_encoder_stream_id
+    assert encoder_stream is not None
+    pair.client.send_stream_data(encoder_stream, b"\x3f\xe1\x1f")
+    pair.run()
+    assert pair.connection_error() == ErrorCode.QPACK_ENCODER_STREAM_ERROR
+
+
 def test_ended_streams_are_forgotten(pair: Pair) -> None:
     """Nothing of a stream that both sides ended is kept, over any number of streams."""
     for _ in range(200):

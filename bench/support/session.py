@@ -1,0 +1,204 @@
+"""A client session that costs the load generator little.
+
+aioquic carries the connection, but its HTTP/3 layer is passed by for the one stream that matters, and packets are
+read until there are none, so that one transmission answers them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import selectors
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StreamDataReceived
+
+WITHIN_S: Final = 20.0
+_PONG: Final = b'{"type":"pong"}\n'
+_IDLE_TIMEOUT_S: Final = 3600.0
+_SOCKET_BUFFER: Final = 1 << 20
+
+
+class ExactSelector(selectors.EpollSelector):
+    """epoll with exact timeouts: Python rounds them up to whole milliseconds, which is more than is measured here."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As of the base class."""
+        if timeout is not None and timeout > 0:
+            select.select([self], [], [], timeout)
+            timeout = 0
+        return super().select(timeout)
+
+
+def exact_loop() -> asyncio.AbstractEventLoop:
+    """An event loop whose timers fire when they are due."""
+    return asyncio.SelectorEventLoop(ExactSelector())
+
+
+class LoadSession:
+    """One session and its control stream: bytes out, lines in."""
+
+    def __init__(self, port: int) -> None:
+        """For a server on a UDP `port` of 127.0.0.1."""
+        self.name = ""
+        self.channel = ""
+        self.on_line: Callable[[LoadSession, bytes], None] = LoadSession._ignore
+        """Given every line that arrives, other than pings."""
+        self._loop = asyncio.get_running_loop()
+        self._address = ("127.0.0.1", port)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER)
+        self._socket.connect(self._address)
+        configuration = QuicConfiguration(
+            is_client=True,
+            alpn_protocols=H3_ALPN,
+            server_name="localhost",
+            verify_mode=ssl.CERT_NONE,
+            idle_timeout=_IDLE_TIMEOUT_S,
+            max_datagram_frame_size=65_536,
+        )
+        self._quic = QuicConnection(configuration=configuration)
+        self._h3 = H3Connection(self._quic, enable_webtransport=True)
+        self._control = -1
+        self._rest = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._will_transmit = False
+        self._connected: asyncio.Future[None] = self._loop.create_future()
+        self._accepted: asyncio.Future[bytes] = self._loop.create_future()
+
+    @staticmethod
+    def _ignore(session: LoadSession, line: bytes) -> None:
+        pass
+
+    # For benches
+
+    async def open(self) -> None:
+        """Open connection, session and control stream; raises ConnectionError and TimeoutError."""
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+        async with asyncio.timeout(WITHIN_S):
+            self._quic.connect(self._address, now=self._loop.time())
+            self._wake()
+            await self._connected
+            session_id = self._quic.get_next_available_stream_id()
+            request = {
+                ":method": "CONNECT",
+                ":protocol": "webtransport",
+                ":scheme": "https",
+                ":authority": f"localhost:{self._address[1]}",
+                ":path": "/",
+                "sec-webtransport-http3-draft02": "1",
+            }
+            self._h3.send_headers(session_id, [(name.encode(), value.encode()) for name, value in request.items()])
+            self._wake()
+            if (status := await self._accepted) != b"200":
+                raise ConnectionError(f"the session was refused with {status.decode()}")
+        self._control = self._h3.create_webtransport_stream(session_id)
+
+    def send(self, data: bytes) -> None:
+        """Write to the control stream; what is written in one turn of the loop leaves together."""
+        self._quic.send_stream_data(self._control, data)
+        self._wake()
+
+    async def ask(self, frame: dict[str, Any], kind: str) -> dict[str, Any]:
+        """Send `frame` and give the next frame of type `kind`; raises ConnectionError when an error comes instead."""
+        answer: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+
+        def line_arrived(_: LoadSession, line: bytes) -> None:
+            received = orjson.loads(line)
+            if not answer.done() and received["type"] in (kind, "error", "auth_failed", "disconnect"):
+                answer.set_result(received)
+
+        self.on_line = line_arrived
+        self.send(orjson.dumps(frame) + b"\n")
+        received = await asyncio.wait_for(answer, WITHIN_S)
+        self.on_line = LoadSession._ignore
+        if received["type"] != kind:
+            raise ConnectionError(f"{frame['type']} was answered with {received}")
+        return received
+
+    def close(self) -> None:
+        """Close the connection and the socket; waits for nothing."""
+        self._quic.close()
+        self._transmit()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    # Packets
+
+    def _readable(self) -> None:
+        now = self._loop.time()
+        while True:
+            try:
+                data = self._socket.recv(65_536)
+            except BlockingIOError:
+                break
+            except OSError:
+                # An ICMP error about an earlier packet, which QUIC sends again.
+                continue
+            self._quic.receive_datagram(data, self._address, now)
+        self._handle_events()
+
+    def _handle_events(self) -> None:
+        while (event := self._quic.next_event()) is not None:
+            if isinstance(event, StreamDataReceived) and event.stream_id == self._control:
+                self._received(event.data)
+            else:
+                self._other(event)
+        self._wake()
+
+    def _received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b'{"type":"ping"'):
+                self.send(_PONG)
+            else:
+                self.on_line(self, line)
+
+    def _other(self, event: QuicEvent) -> None:
+        if isinstance(event, HandshakeCompleted):
+            self._connected.set_result(None)
+        elif isinstance(event, ConnectionTerminated):
+            error = ConnectionError(f"the connection ended: {event.error_code:#x} {event.reason_phrase}")
+            for waiting in (self._connected, self._accepted):
+                if not waiting.done():
+                    waiting.set_exception(error)
+        for h3_event in self._h3.handle_event(event):
+            if isinstance(h3_event, HeadersReceived) and not self._accepted.done():
+                self._accepted.set_result(dict(h3_event.headers)[b":status"])
+
+    def _wake(self) -> None:
+        if not self._will_transmit:
+            self._will_transmit = True
+            self._loop.call_soon(self._transmit)
+
+    def _transmit(self) -> None:
+        self._will_transmit = False
+        for data, _ in self._quic.datagrams_to_send(now=self._loop.time()):
+            try:
+                self._socket.send(data)
+            except OSError:
+                # A full buffer: to QUIC, a lost packet.
+                continue
+        timer_at = self._quic.get_timer()
+        if timer_at != self._timer_at or self._timer is None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = timer_at
+            self._timer = None if timer_at is None else self._loop.call_at(timer_at, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._quic.handle_timer(now=self._loop.time())
+        self._handle_events()

@@ -1,0 +1,43 @@
+"""Headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from playwright.async_api import Browser, async_playwright
+
+FLAGS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: Screenshots of the tests; git ignores the folder.
+ARTIFACTS: Final = Path(__file__).resolve().parents[2] / "artifacts"
+
+
+def chromium_path() -> str:
+    """The browser's binary; raises RuntimeError with what to install when there is none."""
+    names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    for name in names:
+        if name and (path := shutil.which(name)):
+            return path
+    raise RuntimeError("no Chromium on PATH: install it (Debian: chromium) or set CHROMIUM")
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser with a fresh profile until the block ends."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), headless=True, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            await browser.close()
