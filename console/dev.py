@@ -94,8 +94,8 @@ class Development:
         plan = self._plan
         if plan.embedded_redis:
             server = EmbeddedRedis(plan.settings.data_dir / "redis", self._terminal.say)
-            self._terminal.say("dev", f"starts {server.server} on {server.url}")
             await self._start(server)
+            self._terminal.say("dev", f"{server.server} keeps the log, on {server.url}")
             self._children["redis"] = server.child
             plan = plan.with_(redis_url=server.url)
         if plan.stand_in:

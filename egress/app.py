@@ -17,7 +17,7 @@ from egress.directory import Directory
 from egress.router import DatagramRouter, Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
-from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.connection import LogConnection, connect
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.http import HttpServer
 from runtime.logs import configure_logs
@@ -75,23 +75,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Log:
-    """The connection to the log; checked at start, closed at stop. A Component."""
-
-    def __init__(self, settings: Settings, client: aioredis.Redis) -> None:
-        self._settings = settings
-        self._client = client
-
-    async def start(self) -> None:
-        """Raises LogUnavailable or ConfigurationError."""
-        await check_server(self._client, self._settings)
-        log.info("log.connected", durable=await durability(self._client))
-
-    async def stop(self) -> None:
-        """Close."""
-        await self._client.aclose()
-
-
 def build(settings: Settings) -> tuple[list[Component], Health]:
     """The components in the order of their start; raises ConfigurationError."""
     verifier = settings.verifier()
@@ -110,7 +93,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     )
     api = SignedRequests(create(services), client=client, keys=keys, verifier=verifier)
     server = HttpServer(api, settings.api_host, settings.api_port, drain=settings.drain_seconds)
-    return [Log(settings, client), telemetry, appender, streams, server], health
+    return [LogConnection(client, settings), telemetry, appender, streams, server], health
 
 
 def _streams(

@@ -89,9 +89,7 @@ class Directory:
                     "connectedAt": note.connected_at,
                     "generation": _FIRST_GENERATION,
                 }
-                pipeline.hset(
-                    self._keys.sessions_of(session_topic(note.session)), note.session, orjson.dumps(record)
-                )
+                pipeline.hset(self._keys.sessions_of(session_topic(note.session)), note.session, orjson.dumps(record))
             case SessionUnlisted():
                 pipeline.hdel(self._keys.sessions_of(session_topic(note.session)), note.session)
             case ChannelJoined():

@@ -19,9 +19,7 @@ from runtime.bus.outcomes import Outcome, Received
 from schemas.errors import InvalidEntry, InvalidTopic, LogUnavailable
 
 REPEATED: Final = Counter("headgate_router_repeats", "Publications that a topic recognised as repeats.")
-DATAGRAMS_DROPPED: Final = Counter(
-    "headgate_router_datagrams_dropped", "Datagrams the router dropped.", ["reason"]
-)
+DATAGRAMS_DROPPED: Final = Counter("headgate_router_datagrams_dropped", "Datagrams the router dropped.", ["reason"])
 
 #: A datagram older than this says nothing new any more, in ms.
 DATAGRAM_LIFE_MS: Final = 2000

@@ -6,7 +6,6 @@ import asyncio
 import signal
 from datetime import UTC, datetime
 
-import redis.asyncio as aioredis
 import structlog
 
 from ingress.deliveries import Deliveries
@@ -16,7 +15,7 @@ from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
 from ingress.webtransport.private import FlowLimits
 from runtime.bus.appender import Appender
-from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.connection import LogConnection, connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health, serve
 from runtime.settings import Settings
@@ -36,23 +35,6 @@ def certificate_files(settings: Settings) -> CertificateFiles:
     """The configured certificate, or the development one, made when there is none that lasts."""
     files = settings.tls_files()
     return CertificateFiles(*files) if files else development_certificate(settings.data_dir, datetime.now(UTC))
-
-
-class Log:
-    """The connection to the log; checked at start, closed at stop. A Component."""
-
-    def __init__(self, settings: Settings, client: aioredis.Redis) -> None:
-        self._settings = settings
-        self._client = client
-
-    async def start(self) -> None:
-        """Raises LogUnavailable or ConfigurationError."""
-        await check_server(self._client, self._settings)
-        log.info("log.connected", durable=await durability(self._client))
-
-    async def stop(self) -> None:
-        """Close."""
-        await self._client.aclose()
 
 
 class Listener:
@@ -127,8 +109,15 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     health = Health()
     health.add(deliveries.problem)
     operator = HttpServer(operator_app(health), settings.ingress_http_host, settings.ingress_http_port)
-    log_ = Log(settings, client)
-    return [log_, telemetry, appender, operator, gateway, deliveries, Listener(settings, gateway)], health
+    return [
+        LogConnection(client, settings),
+        telemetry,
+        appender,
+        operator,
+        gateway,
+        deliveries,
+        Listener(settings, gateway),
+    ], health
 
 
 async def run(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Member(Protocol):
     def publication(self, outgoing: Outgoing, stream: int) -> None: ...
     def unreliable(self, outgoing: Outgoing) -> None: ...
     def disconnect(self, code: int, reason: str) -> None: ...
+    def tick(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -54,6 +56,9 @@ class Hub:
         self._joined: dict[str, set[str]] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._remember = remember
+        self.empty = asyncio.Event()
+        """Set while there is no session."""
+        self.empty.set()
 
     def __len__(self) -> int:
         return len(self._members)
@@ -65,10 +70,13 @@ class Hub:
     def add(self, member: Member) -> None:
         """A session opened."""
         self._members[member.id] = member
+        self.empty.clear()
 
     def remove(self, session: str) -> None:
         """A session is over."""
         self._members.pop(session, None)
+        if not self._members:
+            self.empty.set()
         for topic in self._joined.pop(session, ()):
             self._leave(topic, session)
 
@@ -86,9 +94,7 @@ class Hub:
             channel = split_topic(entry.topic)[1]
             frame = {"type": "presence", "channel": channel, event.change: event.member}
             presence = Outgoing(frame)
-            return self._each(
-                self._others(entry.topic, event.exclude), lambda member: member.publication(presence, -1)
-            )
+            return self._each(self._others(entry.topic, event.exclude), lambda member: member.publication(presence, -1))
         if isinstance(event, DisconnectDelivery):
             return self._each(
                 self._others(entry.topic, None), lambda member: member.disconnect(event.code, event.reason)
@@ -125,7 +131,8 @@ class Hub:
         topic.epoch, topic.offset = event.epoch, event.offset
         outgoing = Outgoing(placed(event.frame, event.epoch, event.offset))
         return self._each(
-            self._others(entry.topic, event.exclude), lambda member: member.publication(outgoing, event.stream)
+            self._others(entry.topic, event.exclude),
+            lambda member: member.publication(outgoing, event.stream),
         )
 
     @staticmethod

@@ -24,7 +24,7 @@ from processors.persistence.handler import PersistenceHandler
 from processors.persistence.store import Archive
 from runtime import service
 from runtime.bus.appender import Appender
-from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.connection import LogConnection, connect
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health
@@ -43,29 +43,10 @@ DATAGRAM_BATCH: Final = 200
 ARCHIVE_BATCH: Final = 500
 
 
-class Log:
-    """The connection to the log; a Component that refuses a server which would lose entries."""
-
-    def __init__(self, client: aioredis.Redis, settings: Settings) -> None:
-        self._client = client
-        self._settings = settings
-
-    async def start(self) -> None:
-        """Check the server; raises LogUnavailable, ConfigurationError."""
-        await check_server(self._client, self._settings)
-        log.info("log.connected", keeps=await durability(self._client))
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-
 class Plan:
     """The parts of the chosen processors: what they need, and their consumer groups."""
 
-    def __init__(
-        self, settings: Settings, client: aioredis.Redis, appender: Appender, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, settings: Settings, client: aioredis.Redis, appender: Appender, telemetry: Telemetry) -> None:
         self._settings = settings
         self._client = client
         self._appender = appender
@@ -109,9 +90,7 @@ class Plan:
         handler = ChannelsHandler(client, ChannelsStore(self._client, self._settings.keys))
         datagrams = DatagramsHandler(self._appender, self._settings.keys, self._settings.datagram_log_size)
         self.groups += (
-            ConsumerGroup(
-                *self._bus(), logs=self._inbound, group="channels", handler=entries(handler.handle)
-            ),
+            ConsumerGroup(*self._bus(), logs=self._inbound, group="channels", handler=entries(handler.handle)),
             ConsumerGroup(
                 *self._bus(),
                 logs=[Keys.datagrams(key) for key in self._inbound],
@@ -171,10 +150,8 @@ def build(settings: Settings, only: Collection[str] | None = None) -> tuple[list
     )
     health = Health()
     health.add(application.problem)
-    http = HttpServer(
-        _operator_app(health, application), settings.processors_http_host, settings.processors_http_port
-    )
-    return [Log(client, settings), appender, telemetry, *plan.needs, application, http], health
+    http = HttpServer(_operator_app(health, application), settings.processors_http_host, settings.processors_http_port)
+    return [LogConnection(client, settings), appender, telemetry, *plan.needs, application, http], health
 
 
 async def run(settings: Settings, only: Collection[str] | None = None) -> None:

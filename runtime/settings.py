@@ -32,21 +32,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADGATE_", env_file=".env", extra="ignore", frozen=True)
 
     # The log
-    redis_url: str = Field(
-        "redis://127.0.0.1:6379/0", description="The Redis or Valkey server that holds the log."
-    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="The Redis or Valkey server that holds the log.")
     prefix: str = Field("hg:", description="What every key starts with.")
     partitions: int = Field(16, ge=1, le=1024, description="Partitions of the log; fixed at the first start.")
     history_size: int = Field(100, ge=0, description="Publications kept per topic for those who reconnect.")
     history_seconds: int = Field(300, ge=1, description="How long an idle topic keeps its history.")
     dedup_seconds: int = Field(600, ge=1, description="How long a topic recognises a repeated publication.")
     datagram_log_size: int = Field(10_000, ge=100, description="Datagrams kept per partition, about.")
-    delivery_log_size: int = Field(
-        100_000, ge=1000, description="Entries kept per gateway's delivery stream, about."
-    )
-    lease_seconds: float = Field(
-        3.0, gt=0.2, description="How long a partition stays with a process that fell silent."
-    )
+    delivery_log_size: int = Field(100_000, ge=1000, description="Entries kept per gateway's delivery stream, about.")
+    lease_seconds: float = Field(3.0, gt=0.2, description="How long a partition stays with a process that fell silent.")
     max_attempts: int = Field(5, ge=1, description="Attempts before an entry becomes a dead letter.")
 
     # Trust
@@ -60,26 +54,16 @@ class Settings(BaseSettings):
     )
 
     # The gateway
-    ingress_host: str = Field(
-        "::", description="Address of the WebTransport listener; `::` is IPv4 and IPv6."
-    )
+    ingress_host: str = Field("::", description="Address of the WebTransport listener; `::` is IPv4 and IPv6.")
     ingress_port: int = Field(4433, ge=0, le=65535)
     ingress_path: str = Field("/", description="Path of the WebTransport endpoint.")
-    ingress_http_host: str = Field(
-        "127.0.0.1", description="Operator listener of a gateway: health and metrics."
-    )
+    ingress_http_host: str = Field("127.0.0.1", description="Operator listener of a gateway: health and metrics.")
     ingress_http_port: int = Field(9101, ge=0, le=65535)
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
-    tls_cert: Path | None = Field(
-        None, description="PEM certificate chain; without it a development certificate."
-    )
+    tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
     tls_key: Path | None = Field(None, description="PEM private key of tls_cert.")
-    data_dir: Path = Field(
-        Path(".headgate"), description="Where development certificates and embedded data live."
-    )
-    auth_timeout: float = Field(
-        5.0, gt=0, description="Time for the first frame and for the application's verdict."
-    )
+    data_dir: Path = Field(Path(".headgate"), description="Where development certificates and embedded data live.")
+    auth_timeout: float = Field(5.0, gt=0, description="Time for the first frame and for the application's verdict.")
     auth_pending_bytes: int = Field(65_536, ge=0, description="Held per session while its auth is pending.")
     frame_bytes: int = Field(65_536, ge=64)
     frame_depth: int = Field(32, ge=1)
@@ -106,29 +90,19 @@ class Settings(BaseSettings):
     processors_http_port: int = Field(9102, ge=0, le=65535)
     api_host: str = Field("127.0.0.1", description="Address of the HTTP API that the application calls.")
     api_port: int = Field(3001, ge=0, le=65535)
-    archive_url: str = Field(
-        "sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive."
-    )
+    archive_url: str = Field("sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive.")
 
     # What operators see
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
-    traces: str = Field(
-        "none", description="`none`, `otlp` (OTEL_EXPORTER_OTLP_* apply) or `file:PATH` (JSON lines)."
-    )
+    traces: str = Field("none", description="`none`, `otlp` (OTEL_EXPORTER_OTLP_* apply) or `file:PATH` (JSON lines).")
     trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
-    drain_seconds: float = Field(
-        10.0, ge=0, description="Time a stopping service has to finish what it holds."
-    )
+    drain_seconds: float = Field(10.0, ge=0, description="Time a stopping service has to finish what it holds.")
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("previous_secrets", mode="before")
     @classmethod
@@ -157,9 +131,7 @@ class Settings(BaseSettings):
 
     def verifier(self) -> Verifier:
         """Verifies requests from the application, also those with a previous key."""
-        previous = {
-            key: check_secret(value.get_secret_value()) for key, value in self.previous_secrets.items()
-        }
+        previous = {key: check_secret(value.get_secret_value()) for key, value in self.previous_secrets.items()}
         return Verifier(previous | {self.key_id: self.secret_bytes()})
 
     def tls_files(self) -> tuple[Path, Path] | None:

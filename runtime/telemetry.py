@@ -114,11 +114,7 @@ class Telemetry:
         if not parent:
             if not self._sample or random.random() >= self._sample:
                 return OpenSpan(
-                    str(
-                        TraceParent(
-                            f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", False
-                        )
-                    )
+                    str(TraceParent(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", False))
                 )
             span = self._tracer.start_span(name, context=Context(), kind=kind, attributes=attributes)
         else:

@@ -98,9 +98,7 @@ class Entry:
         if model is None:
             raise InvalidEntry(f"unknown event type {self.type[:80]!r}: written by a newer Headgate?")
         if self.v > model.VERSION:
-            raise InvalidEntry(
-                f"{self.type} version {self.v} is newer than {model.VERSION}: upgrade this service"
-            )
+            raise InvalidEntry(f"{self.type} version {self.v} is newer than {model.VERSION}: upgrade this service")
         try:
             if self.v == model.VERSION and self.ct == JSON:
                 return model.model_validate_json(self.data)
@@ -147,9 +145,7 @@ class Entry:
             )
         except KeyError as error:
             name = error.args[0]
-            raise InvalidEntry(
-                f"field {name.decode() if isinstance(name, bytes) else name} is missing"
-            ) from None
+            raise InvalidEntry(f"field {name.decode() if isinstance(name, bytes) else name} is missing") from None
         except ValueError as error:
             raise InvalidEntry("a field is not UTF-8, or v or ts is not a number") from error
 

@@ -26,9 +26,7 @@ class Sealer:
 
     def seal(self, token: str, session: str, nonce: bytes) -> str:
         """`token` sealed for `session`; `nonce` is 12 random bytes. URL-safe base64."""
-        return base64.urlsafe_b64encode(
-            nonce + self._aead.encrypt(nonce, token.encode(), session.encode())
-        ).decode()
+        return base64.urlsafe_b64encode(nonce + self._aead.encrypt(nonce, token.encode(), session.encode())).decode()
 
     def unseal(self, sealed: str, session: str) -> str:
         """The token; raises SealBroken."""
@@ -36,6 +34,4 @@ class Sealer:
             raw = base64.urlsafe_b64decode(sealed)
             return self._aead.decrypt(raw[:12], raw[12:], session.encode()).decode()
         except (InvalidTag, binascii.Error, ValueError) as error:
-            raise SealBroken(
-                "the token cannot be unsealed: do all services share one HEADGATE_SECRET?"
-            ) from error
+            raise SealBroken("the token cannot be unsealed: do all services share one HEADGATE_SECRET?") from error

@@ -40,9 +40,7 @@ def check_secret(secret: str) -> bytes:
     return raw
 
 
-def canonical(
-    method: str, target: str, timestamp: str, nonce: str, session: str, user: str, body: bytes
-) -> bytes:
+def canonical(method: str, target: str, timestamp: str, nonce: str, session: str, user: str, body: bytes) -> bytes:
     """The bytes that are signed; `target` is the path with its query string as sent."""
     digest = hashlib.sha256(body).hexdigest()
     return f"v1\n{method.upper()}\n{target}\n{timestamp}\n{nonce}\n{session}\n{user}\n{digest}".encode()
@@ -125,7 +123,5 @@ class Verifier:
             ),
         )
         if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "replace")) or secret is None:
-            raise InvalidSignature(
-                "the signature does not match: compare key id, secret and the signed string"
-            )
+            raise InvalidSignature("the signature does not match: compare key id, secret and the signed string")
         return key_id, nonce

@@ -50,9 +50,7 @@ def channel_kind(name: str) -> ChannelKind:
             ErrorCode.UNKNOWN_CHANNEL_PREFIX,
         )
     if not _CHANNEL.match(name):
-        raise InvalidTopic(
-            f"a channel name has 1 to {MAX_CHANNEL_LENGTH} characters out of A-Z a-z 0-9 _ - = @ , . ;"
-        )
+        raise InvalidTopic(f"a channel name has 1 to {MAX_CHANNEL_LENGTH} characters out of A-Z a-z 0-9 _ - = @ , . ;")
     if name.startswith("private-"):
         return ChannelKind.PRIVATE
     if name.startswith("presence-"):

@@ -185,6 +185,8 @@ class LoadSession:
 
     def _transmit(self) -> None:
         self._will_transmit = False
+        if self._socket.fileno() < 0:
+            return
         for data, _ in self._quic.datagrams_to_send(now=self._loop.time()):
             try:
                 self._socket.send(data)

@@ -27,9 +27,7 @@ class Listing:
         self._store = store
         self._partitions = partitions
 
-    async def page(
-        self, limit: int, cursor: str | None, user: str | None, channel: str | None
-    ) -> SessionPage:
+    async def page(self, limit: int, cursor: str | None, user: str | None, channel: str | None) -> SessionPage:
         """At most `limit` sessions after `cursor`, of `user` and in `channel` where given.
 
         Raises CursorError.

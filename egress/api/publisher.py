@@ -19,17 +19,13 @@ from schemas.keys import Keys
 from schemas.traceparent import parse
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
-PUBLISHED: Final = Counter(
-    "headgate_api_published", "Entries the API appended to the outbound log.", ["route"]
-)
+PUBLISHED: Final = Counter("headgate_api_published", "Entries the API appended to the outbound log.", ["route"])
 
 
 class Publisher:
     """Appends what the API is asked to publish."""
 
-    def __init__(
-        self, appender: Appender, keys: Keys, telemetry: Telemetry, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, appender: Appender, keys: Keys, telemetry: Telemetry, clock: Callable[[], int]) -> None:
         """`clock` gives Unix ms."""
         self._appender = appender
         self._keys = keys

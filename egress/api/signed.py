@@ -84,9 +84,7 @@ class SignedRequests:
             target += "?" + scope["query_string"].decode("latin-1")
         headers = Headers(scope=scope)
         try:
-            key_id, nonce = self._verifier.verify(
-                scope["method"], target, body, headers.get, now=int(self._now())
-            )
+            key_id, nonce = self._verifier.verify(scope["method"], target, body, headers.get, now=int(self._now()))
         except InvalidSignature as error:
             raise _RefusedError(401, str(error)) from error
         try:

@@ -109,9 +109,7 @@ def _operation(entry: Entry, event: Event, presence: bool) -> Operation | None:
             return Publish(entry.topic, entry.id, encode_data(payload)[1])
         case SubscriptionGranted():
             member = encode_data(event.member or _member(entry))[1] if presence else None
-            return Grant(
-                entry.topic, entry.id, entry.session, entry.gateway, entry.user, member, event.recover
-            )
+            return Grant(entry.topic, entry.id, entry.session, entry.gateway, entry.user, member, event.recover)
         case SessionAuthenticated():
             return Grant(entry.topic, entry.id, entry.session, entry.gateway, event.user or "")
         case SubscriptionEnded() | SessionEnded():

@@ -68,9 +68,7 @@ class CertificateFiles:
                 f"cannot read the certificate {self.certificate} with the key {self.private_key}: {error}"
             ) from error
         if not isinstance(key, PrivateKey):
-            raise CertificateError(
-                f"{self.private_key} holds a {type(key).__name__}: use ECDSA, Ed25519 or RSA"
-            )
+            raise CertificateError(f"{self.private_key} holds a {type(key).__name__}: use ECDSA, Ed25519 or RSA")
         if key.public_key() != certificates[0].public_key():
             raise CertificateError(f"the key {self.private_key} does not belong to {self.certificate}")
         return TlsIdentity(certificates[0], tuple(certificates[1:]), key)
@@ -120,9 +118,7 @@ def _make_development_pem(now: datetime) -> bytes:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now - _CLOCK_SKEW + VALIDITY)
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in DEVELOPMENT_NAMES]), False
-        )
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in DEVELOPMENT_NAMES]), False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
         .sign(key, hashes.SHA256())

@@ -73,9 +73,7 @@ class ConnectionDriver:
         self._terminated = False
         self._setup = self._loop.call_later(options.setup_timeout, self._setup_expired)
         self.session = QuicSession(
-            WebTransportConnection(
-                quic, early=options.early, max_pending_datagrams=options.max_pending_datagrams
-            ),
+            WebTransportConnection(quic, early=options.early, max_pending_datagrams=options.max_pending_datagrams),
             wake=self._wake,
             address=self._remote_address,
             factory=factory,

@@ -138,9 +138,7 @@ class UdpEndpoint:
 
     def _route(self, data: bytes, address: NetworkAddress) -> ConnectionDriver | None:
         try:
-            header = pull_quic_header(
-                Buffer(data=data), host_cid_length=self.configuration.connection_id_length
-            )
+            header = pull_quic_header(Buffer(data=data), host_cid_length=self.configuration.connection_id_length)
         except ValueError:
             return None
         driver = self._by_id.get(header.destination_cid)
@@ -203,9 +201,7 @@ class UdpEndpoint:
         )
         self.send(packet, address)
 
-    def _new_connection(
-        self, header: QuicHeader, original_id: bytes, retry_id: bytes | None
-    ) -> ConnectionDriver:
+    def _new_connection(self, header: QuicHeader, original_id: bytes, retry_id: bytes | None) -> ConnectionDriver:
         quic = BoundedQuicConnection(
             limits=self._options.flow,
             configuration=self.configuration,

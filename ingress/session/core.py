@@ -70,7 +70,10 @@ class Session:
         if len(self._held) > held_before:
             self._held_bytes += len(data)
             if self._held_bytes > self._limits.auth_pending_bytes:
-                self.close(CloseCode.TOO_LARGE, "too much was sent before authentication finished: wait for auth_success")
+                self.close(
+                    CloseCode.TOO_LARGE,
+                    "too much was sent before authentication finished: wait for auth_success",
+                )
                 return
         if ended:
             self._streams.end(stream, now.monotonic)
@@ -277,9 +280,7 @@ class Session:
         if channel in self.channels or channel in self._asked:
             raise BadRequest("subscribed already", ErrorCode.ALREADY_SUBSCRIBED)
         if len(self.channels) + len(self._asked) >= self._limits.max_channels:
-            raise BadRequest(
-                f"a session has at most {self._limits.max_channels} channels", ErrorCode.TOO_MANY_CHANNELS
-            )
+            raise BadRequest(f"a session has at most {self._limits.max_channels} channels", ErrorCode.TOO_MANY_CHANNELS)
         self._asked.add(channel)
 
     def _error(self, stream: int, code: ErrorCode, message: str, frame_id: str | None) -> None:

@@ -26,7 +26,7 @@ MAX_TOKEN_BYTES: Final = 8192
 MAX_NAME_BYTES: Final = 256
 
 
-class BadRequest(Exception):  # noqa: N818  # named for what the client is told
+class BadRequest(Exception):
     """The client's: a frame of a known type lacks what it needs. The session stays open."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.BAD_REQUEST) -> None:

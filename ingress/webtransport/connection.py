@@ -336,9 +336,7 @@ class WebTransportConnection:
     def _refuse_stream(self, stream_id: int, session_id: int) -> None:
         self.counters.streams_refused += 1
         gone = self.state is State.CLOSED and session_id == self._session_id
-        self._streams.abort(
-            stream_id, H3Error.WT_SESSION_GONE if gone else H3Error.WT_BUFFERED_STREAM_REJECTED
-        )
+        self._streams.abort(stream_id, H3Error.WT_SESSION_GONE if gone else H3Error.WT_BUFFERED_STREAM_REJECTED)
 
     def _owns(self, stream_id: int) -> bool:
         return self.state is State.OPEN and self._h3.session_of(stream_id) == self._session_id

@@ -46,9 +46,7 @@ class EarlyEvents:
         fits = self._bytes + _cost(event) <= self._limits.bytes
         match event:
             case StreamDataReceived(stream_id):
-                if not fits or (
-                    stream_id not in self._streams and len(self._streams) >= self._limits.streams
-                ):
+                if not fits or (stream_id not in self._streams and len(self._streams) >= self._limits.streams):
                     self._forget(stream_id)
                     return False
                 self._streams.add(stream_id)

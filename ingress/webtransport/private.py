@@ -136,9 +136,7 @@ class BoundedQuicConnection(QuicConnection):
         finally:
             credit.used = used
 
-    def _write_stream_limits(
-        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
-    ) -> None:
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
         receiver = stream.receiver
         window = self._limits.stream_window
         if receiver.is_finished or not stream.max_stream_data_local:
@@ -239,9 +237,7 @@ class WebTransportH3Connection(H3Connection):
 
 def _check_frame_size(stream: H3Stream) -> None:
     if stream.frame_size is not None and stream.frame_size > MAX_FIELD_SECTION_SIZE:
-        raise FieldSectionTooLargeError(
-            f"a frame of {stream.frame_size} bytes is over {MAX_FIELD_SECTION_SIZE}"
-        )
+        raise FieldSectionTooLargeError(f"a frame of {stream.frame_size} bytes is over {MAX_FIELD_SECTION_SIZE}")
 
 
 def unacknowledged_bytes(quic: QuicConnection) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import redis.asyncio as aioredis
+import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -18,13 +19,14 @@ from redis.exceptions import (
 from runtime.settings import Settings, mask_url
 from schemas.errors import ConfigurationError, LogUnavailable
 
+log = structlog.get_logger()
+
 #: A blocking read waits at most this long, so that a stopping service is never held up for more.
 BLOCK_MS = 1000
 #: What XREAD and XREADGROUP answer without decoding: (key, [(id, fields)]) by stream.
 Answer = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 #: No answer for this long means that the server is gone; above BLOCK_MS.
 SOCKET_TIMEOUT_S = 5.0
-
 
 
 def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
@@ -50,6 +52,23 @@ def is_away(error: RedisError) -> bool:
     """Whether the server is away or cannot write now, so that the same command can succeed later."""
     away = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, ClusterDownError)
     return isinstance(error, away) or str(error).startswith(("MISCONF", "NOREPLICAS"))
+
+
+class LogConnection:
+    """A client that is checked at start and closed at stop; a Component."""
+
+    def __init__(self, client: aioredis.Redis, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+
+    async def start(self) -> None:
+        """Raises LogUnavailable or ConfigurationError."""
+        await check_server(self._client, self._settings)
+        log.info("log.connected", durable=await durability(self._client))
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
 
 
 async def check_server(client: aioredis.Redis, settings: Settings) -> None:

@@ -114,7 +114,12 @@ class ConsumerGroup:
         leases, reader = self._tasks
         await asyncio.gather(reader, return_exceptions=True)
         left = await self._lanes.drain(self._settings.drain_seconds)
-        await self._settler.flushed()
+        try:
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self._settler.flushed()
+        except TimeoutError:
+            # The log is away. What was handled comes again, and leads to entries with the same ids.
+            log.warning("group.stopped_unacknowledged", group=self.group)
         await cancel(leases)
         for key in self._lease_keys:
             await self._leases.release(key)

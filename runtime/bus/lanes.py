@@ -101,7 +101,7 @@ class Lanes:
         self._closing = True
         self._room.set()
 
-    async def drain(self, timeout: float) -> int:
+    async def drain(self, timeout: float) -> int:  # noqa: ASYNC109  # of the lanes, not of this await
         """Let the lanes finish for at most `timeout` seconds, cancel the rest; gives how many were left."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout)

@@ -26,7 +26,9 @@ from schemas.errors import InvalidEntry
 
 log = structlog.get_logger()
 
-VANISHED = Counter("headgate_vanished", "Pending entries that were deleted from the log before they were handled.", ["group"])
+VANISHED = Counter(
+    "headgate_vanished", "Pending entries that were deleted from the log before they were handled.", ["group"]
+)
 
 #: The name every owner of a partition reads under.
 CONSUMER = "owner"
@@ -127,9 +129,7 @@ class Reader:
         key = self._logs[partition]
         if cursor == "0":
             await ensure_group(self._client, key, self._group)
-        answer = cast(
-            "Answer", await self._client.xreadgroup(self._group, CONSUMER, {key: cursor}, count=self._count)
-        )
+        answer = cast("Answer", await self._client.xreadgroup(self._group, CONSUMER, {key: cursor}, count=self._count))
         items = answer[0][1] if answer else []
         if not items:
             del self._cursors[partition]
@@ -142,7 +142,10 @@ class Reader:
         await self._deliver(partition, items, attempts)
 
     async def _deliver(
-        self, partition: int, items: Sequence[tuple[bytes, Mapping[bytes, bytes]]], attempts: Mapping[str, int]
+        self,
+        partition: int,
+        items: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
+        attempts: Mapping[str, int],
     ) -> None:
         batch = []
         for raw_id, fields in items:

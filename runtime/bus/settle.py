@@ -37,7 +37,7 @@ class Settler:
             self._flushing = asyncio.create_task(self._flush())
 
     async def bury(self, received: Received, error: str) -> None:
-        """Keep an entry as a dead letter and acknowledge it, in one transaction. Waits for Redis as long as it takes."""
+        """Keep an entry as a dead letter and acknowledge it, in one transaction, however long Redis takes."""
         entry = received.entry
         await self.bury_fields(
             received.partition, received.stream_id, entry.fields(), error, received.attempt, entry.type
@@ -81,9 +81,9 @@ class Settler:
         )
 
     async def flushed(self) -> None:
-        """Wait until every acknowledgement so far was written."""
+        """Wait until every acknowledgement so far was written; cancelled, give up those that were not."""
         while self._flushing is not None:
-            await asyncio.shield(self._flushing)
+            await self._flushing
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # Let what else became ready in this turn of the loop join.

@@ -60,9 +60,7 @@ WIDE = msgpack.packb({"type": "x", "a": [{}] * 2000})
         ("an auth frame without a token", b'{"type":"auth"}', 4400),
     ],
 )
-async def test_what_cannot_be_accepted_closes_with_its_code(
-    running: System, what: str, data: bytes, code: int
-) -> None:
+async def test_what_cannot_be_accepted_closes_with_its_code(running: System, what: str, data: bytes, code: int) -> None:
     """Each kind of bad bytes closes only its own session, with the code that names it, and is counted."""
     before = await closes(running, code)
     async with running.client() as client:
@@ -85,7 +83,9 @@ async def test_a_bad_frame_after_auth_closes_and_what_came_before_counts(running
         await client.send_raw(b'{"type":"echo","id":"first"}{"type":nope}')
         assert (await client.closed()).code == 4400
     await running.settled()
-    frames = [e.payload()["frame"] for e in await running.entries() if e.session == client.session and "frame" in e.payload()]
+    frames = [
+        e.payload()["frame"] for e in await running.entries() if e.session == client.session and "frame" in e.payload()
+    ]
     assert frames == [{"type": "echo", "id": "first"}]
 
 
@@ -109,7 +109,13 @@ async def test_a_wrong_token(running: System) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "http://localhost:8080.evil.example", "http://localhost", "https://localhost:8080", "null"],
+    [
+        "https://evil.example",
+        "http://localhost:8080.evil.example",
+        "http://localhost",
+        "https://localhost:8080",
+        "null",
+    ],
 )
 async def test_a_forbidden_origin(running: System, origin: str) -> None:
     """Only exactly the allowed origins may connect; others are told 4403, and nothing of them is logged."""
@@ -180,7 +186,9 @@ async def test_unsigned_and_replayed_calls_of_the_api_are_refused(running: Syste
     from schemas.signing import Signer
 
     wrong = Signer("default", b"another secret that is long enough to be one")
-    assert (await running.post("/broadcast-to-channel", {"channel": "x", "message": 1}, signer=wrong)).status_code == 401
+    assert (
+        await running.post("/broadcast-to-channel", {"channel": "x", "message": 1}, signer=wrong)
+    ).status_code == 401
     async with httpx.AsyncClient(trust_env=False) as http:
         assert (await http.post(f"{running.api_url}/broadcast-to-channel", json={})).status_code == 401
         assert (await http.get(f"{running.api_url}/sessions")).status_code == 401

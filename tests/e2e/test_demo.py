@@ -104,9 +104,13 @@ async def move_pointer(page: Page, seen_by: Page, user: str) -> None:
 
 
 async def test_two_browsers_talk_through_the_log_and_laravel(tmp_path: Path) -> None:
-    """Authenticated over WebTransport, a message is stored by Eloquent, reaches the other browser, and its way is seen."""
+    """Over WebTransport a message is stored by Eloquent and reaches the other browser, and its way is seen."""
     async with laravel_app(SECRET) as laravel, chromium() as browser:
-        settings = {"laravel_url": laravel.url, "secret": SECRET, "traces": f"file:{tmp_path / 'traces.jsonl'}"}
+        settings = {
+            "laravel_url": laravel.url,
+            "secret": SECRET,
+            "traces": f"file:{tmp_path / 'traces.jsonl'}",
+        }
         async with headgate_dev(tmp_path, **settings) as demo:
             ada, grace = await join(browser, demo, "Ada"), await join(browser, demo, "Grace")
             await expect(ada.locator("#members [data-user]")).to_have_count(2)
@@ -124,14 +128,23 @@ async def test_two_browsers_talk_through_the_log_and_laravel(tmp_path: Path) -> 
             users = await _users(laravel)
             await move_pointer(grace, ada, users["Grace"])
             await move_pointer(ada, grace, users["Ada"])
-            for kind in ("session.opened", "session.auth_requested", "message.received", "message.published", "datagram.received"):
+            for kind in (
+                "session.opened",
+                "session.auth_requested",
+                "message.received",
+                "message.published",
+                "datagram.received",
+            ):
                 await expect(ada.locator(f"#log .entry[data-type='{kind}']").first).to_be_visible()
             await _screenshots(ada, grace)
 
             sessions = [await page.locator("#session-id").get_attribute("data-session") for page in (ada, grace)]
-            assert await demo.api_call(
-                "/disconnect", {"sessionId": sessions[1], "code": 3500, "reason": "signed out elsewhere"}
-            ) == 200
+            assert (
+                await demo.api_call(
+                    "/disconnect", {"sessionId": sessions[1], "code": 3500, "reason": "signed out elsewhere"}
+                )
+                == 200
+            )
             reason = grace.locator("#close-reason")
             await expect(reason).to_have_attribute("data-code", "3500")
             await expect(reason).to_contain_text("signed out elsewhere")
@@ -159,7 +172,8 @@ async def _tail_shows(demo: Demo, folder: Path) -> None:
     match = re.search(r"redis://\S+", demo.log.read_text())
     assert match is not None
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "console.cli", "tail", "--from-start", "--json", "--type", "message.received", "--max", "2",
+        sys.executable, "-m", "console.cli",
+        "tail", "--from-start", "--json", "--type", "message.received", "--max", "2",
         cwd=ROOT, env=os.environ | demo.env | {"HEADGATE_REDIS_URL": match[0]},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -191,16 +205,16 @@ async def test_a_browser_without_webtransport_is_told(tmp_path: Path) -> None:
 async def test_nothing_is_left_running_when_dev_is_killed(tmp_path: Path) -> None:
     """SIGKILL of the parent ends its children too: no orphan keeps a port or the log."""
     async with headgate_dev(tmp_path) as demo:
-        children = await _descendants(demo.process.pid)
+        children = _descendants(demo.process.pid)
         assert len(children) >= 4
         demo.process.kill()
         await demo.process.wait()
         await eventually(lambda: not any(Path(f"/proc/{pid}").exists() and _lives(pid) for pid in children), 15)
 
 
-async def _descendants(pid: int) -> list[int]:
+def _descendants(pid: int) -> list[int]:
     found = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return found + [deeper for child in found for deeper in await _descendants(child)]
+    return found + [deeper for child in found for deeper in _descendants(child)]
 
 
 def _lives(pid: int) -> bool:

@@ -36,7 +36,7 @@ async def running() -> AsyncIterator[System]:
 
 
 async def test_the_older_clients_exact_sequence_works(running: System) -> None:
-    """One JSON auth frame, one frame back, messages on the same stream, msgpack datagrams, pushes on gateway streams."""
+    """One JSON auth frame, one frame back, messages on that stream, msgpack datagrams, pushes on streams of ours."""
     login = await running.laravel.token("older")
     async with running.client() as older, running.client() as other:
         await member(running, other, "other", "room-1")
@@ -55,7 +55,11 @@ async def test_the_older_clients_exact_sequence_works(running: System) -> None:
 
         older.datagram({"type": "position", "room": "room-1", "x": 1})
         received = await other.receive_datagram()
-        assert (received["type"], received["x"], received["from"]["id"]) == ("position", 1, str(login.user_id))
+        assert (received["type"], received["x"], received["from"]["id"]) == (
+            "position",
+            1,
+            str(login.user_id),
+        )
         other.datagram({"type": "cursor", "room": "room-1", "x": 2}, "json")
         raw = await older.transport.receive_datagram()
         assert msgpack.unpackb(raw)["x"] == 2
@@ -99,7 +103,9 @@ async def test_the_application_reaches_sessions_users_and_channels(running: Syst
     async with running.client(0) as ada, running.client(1) as bob:
         user = await member(running, ada, "api-ada", "news")
         await member(running, bob, "api-bob", "news")
-        assert (await running.post("/send-to-session", {"sessionId": ada.session, "message": {"type": "a"}})).json()["success"]
+        assert (await running.post("/send-to-session", {"sessionId": ada.session, "message": {"type": "a"}})).json()[
+            "success"
+        ]
         await ada.wait_type("a")
         unknown = await running.post("/send-to-session", {"sessionId": "nobody", "message": {"type": "a"}})
         assert unknown.status_code == 404
@@ -219,7 +225,7 @@ async def test_connection_events_reach_laravel_in_order(running: System) -> None
 
 
 async def test_processors_killed_between_two_messages_lose_nothing(running: System) -> None:
-    """What was acknowledged before and during a SIGKILL of the processors is handled after their restart, once, in order."""
+    """What was acknowledged around a SIGKILL of the processors is handled after their restart, once, in order."""
     processors = running.services["processors"]
     async with running.client(0) as ada, running.client(1) as bob:
         await member(running, ada, "killer-a", "room-k")

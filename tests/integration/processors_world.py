@@ -101,9 +101,7 @@ class World:
     async def append(self, session: str, event: Event, *, user: str = "", id: str = "") -> Entry:
         """Write an entry as a gateway does."""
         now = time.time_ns() // 1_000_000
-        entry = Entry.of(
-            event, id=id or uuid7(now, os.urandom(10)), ts=now, session=session, user=user, gateway="gw"
-        )
+        entry = Entry.of(event, id=id or uuid7(now, os.urandom(10)), ts=now, session=session, user=user, gateway="gw")
         key = self.keys.inbound_of(session)
         await self.write(Keys.datagrams(key) if isinstance(event, DatagramReceived) else key, entry.fields())
         return entry

@@ -49,9 +49,7 @@ async def test_a_known_token_authenticates(world: World) -> None:
     """The application's yes becomes a grant of the user's topic and the session's authentication."""
     world.app.replies[VERIFY] = lambda _: JSONResponse({"user": {"id": 7, "info": {"name": "Ada"}}})
     async with running(world, "auth"):
-        await world.append(
-            "s1", AuthRequested(token=world.sealed("s1", "t0ken-of-ada"), protocol=1, stream=0)
-        )
+        await world.append("s1", AuthRequested(token=world.sealed("s1", "t0ken-of-ada"), protocol=1, stream=0))
         (told,) = await eventually(lambda: world.published("session:s1"))
     (granted,) = await world.published("user:7")
     assert (told.type, told.payload()["user"], told.payload()["info"]) == (
@@ -108,9 +106,7 @@ async def test_authentication_waits_for_the_application(world: World) -> None:
 async def test_the_end_of_a_session_ends_all_it_had(world: World) -> None:
     """Closing ends the user's topic, each channel that was granted and not left, and the session."""
     world.app.replies[VERIFY] = lambda _: JSONResponse({"user": {"id": 7}})
-    world.app.replies[AUTHORIZE] = lambda call: JSONResponse(
-        {}, 403 if call.body["channel"] == "private-no" else 200
-    )
+    world.app.replies[AUTHORIZE] = lambda call: JSONResponse({}, 403 if call.body["channel"] == "private-no" else 200)
     async with running(world, "auth", "channels"):
         await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))
         for channel in ("news", "private-no", "private-yes", "presence-room"):
@@ -146,9 +142,7 @@ async def test_whispers_and_datagrams_reach_the_channel(world: World) -> None:
     """Members' whispers and datagrams go on with their sender; old and foreign datagrams do not."""
     room = "presence-room"
     async with running(world, "channels"):
-        await world.append(
-            "s1", WhisperReceived(event="client-hi", channel=room, data=1, member=True), user="7"
-        )
+        await world.append("s1", WhisperReceived(event="client-hi", channel=room, data=1, member=True), user="7")
         old = Entry.of(
             DatagramReceived(frame={"x": 0}, channel=room, member=True),
             id="old",
@@ -158,9 +152,7 @@ async def test_whispers_and_datagrams_reach_the_channel(world: World) -> None:
         )
         await world.write(Keys.datagrams(world.keys.inbound_of("s1")), old.fields())
         await world.append("s1", DatagramReceived(frame={"x": 1}, channel=room, member=False), user="7")
-        await world.append(
-            "s1", DatagramReceived(frame={"x": 2, "raw": b"\xff"}, channel=room, member=True), user="7"
-        )
+        await world.append("s1", DatagramReceived(frame={"x": 2, "raw": b"\xff"}, channel=room, member=True), user="7")
         log = Keys.datagrams(world.keys.outbound_of(f"channel:{room}"))
         (told,) = await eventually(lambda: world.entries([log]))
         await eventually(lambda: world.settled("channels", "channels-datagrams"))

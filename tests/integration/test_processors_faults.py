@@ -58,9 +58,7 @@ async def test_each_session_is_answered_in_order(world: World) -> None:
                 await world.append(session, message(str(number)))
         await eventually(lambda: world.settled("laravel"), 40)
     for session in sessions:
-        assert [frame["echo"] for frame in await world.frames(f"session:{session}")] == [
-            str(n) for n in range(20)
-        ]
+        assert [frame["echo"] for frame in await world.frames(f"session:{session}")] == [str(n) for n in range(20)]
 
 
 async def test_a_redelivery_publishes_the_same_ids(world: World) -> None:
@@ -216,9 +214,7 @@ async def test_the_archive_holds_every_entry_once(world: World, tmp_path: Path) 
     async with running(world):
         for number in range(50):
             await world.append(f"s{number % 5}", message(str(number)))
-            await world.append(
-                f"s{number % 5}", DatagramReceived(frame={"n": number}, channel="a", member=True)
-            )
+            await world.append(f"s{number % 5}", DatagramReceived(frame={"n": number}, channel="a", member=True))
         twice = Entry.of(message("again"), id="twice", ts=1, session="s1", traceparent=traceparent)
         for _ in range(2):
             await world.write(world.keys.inbound_of("s1"), twice.fields())
@@ -252,9 +248,31 @@ async def test_stopping_does_not_wait_for_the_application(world: World) -> None:
     await world.app.start()
     async with running(world, "laravel"):
         await eventually(lambda: world.settled("laravel"), 60)
-    assert {call.headers["x-headgate-event-id"] for call in world.app.calls} == {
-        f"id-{n}" for n in range(1300)
-    }
+    assert {call.headers["x-headgate-event-id"] for call in world.app.calls} == {f"id-{n}" for n in range(1300)}
+
+
+async def test_stopping_does_not_wait_for_the_log(world: World) -> None:
+    """With the log away and acknowledgements unwritten, the service stops; what is repeated then is known."""
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def gate(_: Call) -> Response:
+        held.set()
+        await release.wait()
+        return Response(status_code=204)
+
+    world.app.replies[HANDLE] = gate
+    sent = await world.append("s1", message("x"))
+    async with running(world, "laravel"):
+        await held.wait()
+        await world.redis.kill()
+        release.set()
+        began = time.monotonic()
+    assert time.monotonic() - began < 2 * world.settings.drain_seconds + 3
+    await world.redis.start()
+    await eventually(lambda: ping(world))
+    async with running(world, "laravel"):
+        await eventually(lambda: world.settled("laravel"))
+    assert {call.headers["x-headgate-event-id"] for call in world.app.calls} == {sent.id}
 
 
 async def pending(world: World, at_least: int) -> bool:

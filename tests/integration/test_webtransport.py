@@ -1,24 +1,21 @@
-"""Sessions over real UDP: with aioquic's client, and with a real browser."""
+"""Sessions over real UDP with the client of the tests."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
 
-from ingress.server.certificates import CertificateFiles, certificate_hash, development_certificate
+from ingress.server.certificates import CertificateFiles, development_certificate
 from ingress.server.options import ListenerOptions
-from ingress.server.quic import QuicListener
-from ingress.server.transport import Admission, SessionRequest, Transport
+from ingress.server.transport import SessionRequest
 from ingress.webtransport.private import FlowLimits
+from tests.support.echo_gateway import EchoGateway
 from tests.support.wt_client import (
     Closed,
     SessionRefusedError,
@@ -29,94 +26,17 @@ from tests.support.wt_client import (
 
 ORIGIN = "https://app.test"
 
-
-@dataclass
-class Echo:
-    """Echoes what it gets the way it came, a unidirectional stream on a new one, and obeys a few words."""
-
-    transport: Transport
-    calls: list[tuple[object, ...]] = field(default_factory=list)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def connected(self, request: SessionRequest) -> None:
-        self.calls.append(("connected", request))
-        if request.path == "/forbidden":
-            self.transport.close(4403, "forbidden")
-
-    def stream_data(self, stream_id: int, data: bytes, ended: bool, bidirectional: bool) -> None:
-        self.calls.append(("stream_data", stream_id, len(data), ended))
-        match data:
-            case b"close":
-                self.transport.send(stream_id, b"last words")
-                self.transport.close(4400, "tschüß")
-            case b"fail":
-                raise RuntimeError("a fault in a handler")
-            case b"open":
-                self.transport.send(self.transport.open_bidirectional(), b"question")
-            case b"reset":
-                self.transport.reset_stream(stream_id, 4413)
-            case b"stop":
-                self.transport.stop_stream(stream_id, 17)
-            case b"drain":
-                self.transport.drain()
-            case _ if bidirectional:
-                self.transport.send(stream_id, data, ended)
-            case _:
-                self.transport.send(self.transport.open_unidirectional(), data, True)
-
-    def datagram(self, data: bytes) -> None:
-        self.transport.send_datagram(data)
-
-    def stream_reset(self, stream_id: int, code: int) -> None:
-        self.calls.append(("stream_reset", stream_id, code))
-
-    def stream_stopped(self, stream_id: int, code: int) -> None:
-        self.calls.append(("stream_stopped", stream_id, code))
-
-    def closed(self, code: int, reason: str, abrupt: bool) -> None:
-        self.calls.append(("closed", code, reason, abrupt))
-        self.ended.set()
-
-
-class Gateway:
-    """A listener with echoing sessions."""
-
-    def __init__(self, files: CertificateFiles, host: str, options: ListenerOptions) -> None:
-        self.certificate = files.certificate
-        self.sessions: list[Echo] = []
-        self.listener = QuicListener(host, 0, files, self._session, admit=self._admit, options=options)
-
-    def _session(self, transport: Transport) -> Echo:
-        self.sessions.append(Echo(transport))
-        return self.sessions[-1]
-
-    def _admit(self, request: SessionRequest) -> Admission:
-        if request.path == "/refused":
-            return Admission(403)
-        if request.path == "/fault":
-            raise RuntimeError("a fault in the decision")
-        return Admission(protocol="echo.v1" if "echo.v1" in request.protocols else None)
-
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        return f"https://{host}:{self.listener.port}{path}"
-
-    async def ended(self, index: int = 0) -> list[tuple[object, ...]]:
-        """Wait for a session's end and return everything that its handler was told."""
-        await asyncio.wait_for(self.sessions[index].ended.wait(), 5)
-        return self.sessions[index].calls
-
-
-Start = Callable[..., Awaitable[Gateway]]
+Start = Callable[..., Awaitable[EchoGateway]]
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts gateways that are stopped at the end."""
-    running: list[Gateway] = []
+    running: list[EchoGateway] = []
 
-    async def start(host: str = "::", **options: Any) -> Gateway:
+    async def start(host: str = "::", **options: Any) -> EchoGateway:
         files = development_certificate(tmp_path, datetime.now(UTC))
-        gateway = Gateway(files, host, ListenerOptions(**options))
+        gateway = EchoGateway(files, host, ListenerOptions(**options))
         await gateway.listener.start()
         running.append(gateway)
         return gateway
@@ -127,7 +47,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def gateway(start: Start) -> Gateway:
+async def gateway(start: Start) -> EchoGateway:
     return await start()
 
 
@@ -139,7 +59,7 @@ async def ask(client: WebTransportClient, word: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
-async def test_a_session_over_each_ip_version(host: str, gateway: Gateway) -> None:
+async def test_a_session_over_each_ip_version(host: str, gateway: EchoGateway) -> None:
     """One dual-stack listener serves IPv4 and IPv6, and tells the address and headers of the request."""
     async with await connect(
         gateway.url("/a?b=c", host), origin=ORIGIN, protocols=["x", "echo.v1"], user_agent="Test/1"
@@ -167,7 +87,7 @@ async def test_a_listener_on_ipv4_alone(start: Start) -> None:
         assert await ask(client, b"ping") == b"ping"
 
 
-async def test_streams_and_datagrams_both_ways(gateway: Gateway) -> None:
+async def test_streams_and_datagrams_both_ways(gateway: EchoGateway) -> None:
     """Every kind of stream, opened by either side, and datagrams carry data to and fro."""
     async with await connect(gateway.url()) as client:
         stream = await client.open_bidirectional()
@@ -187,7 +107,7 @@ async def test_streams_and_datagrams_both_ways(gateway: Gateway) -> None:
         assert await client.receive_datagram() == b"datagram"
 
 
-async def test_many_writes_of_a_turn_share_packets(gateway: Gateway) -> None:
+async def test_many_writes_of_a_turn_share_packets(gateway: EchoGateway) -> None:
     """What a handler writes in one loop turn leaves in as few packets as it fits in."""
     async with await connect(gateway.url()) as client:
         await ask(client, b"ping")
@@ -204,7 +124,7 @@ async def test_many_writes_of_a_turn_share_packets(gateway: Gateway) -> None:
         assert client.packets_received - received <= 3
 
 
-async def test_the_gateway_closes_with_code_and_reason(gateway: Gateway) -> None:
+async def test_the_gateway_closes_with_code_and_reason(gateway: EchoGateway) -> None:
     """The client gets what was sent last, then code and reason, then the end of the connection."""
     async with await connect(gateway.url()) as client:
         assert await ask(client, b"close") == b"last words"
@@ -215,13 +135,13 @@ async def test_the_gateway_closes_with_code_and_reason(gateway: Gateway) -> None
     assert (await gateway.ended())[-1] == ("closed", 4400, "tschüß", False)
 
 
-async def test_a_handler_may_close_at_once(gateway: Gateway) -> None:
+async def test_a_handler_may_close_at_once(gateway: EchoGateway) -> None:
     """A session that is closed while it opens tells the client why."""
     async with await connect(gateway.url("/forbidden")) as client:
         assert await client.wait_closed() == Closed(4403, "forbidden")
 
 
-async def test_a_refused_session_gets_the_status(gateway: Gateway) -> None:
+async def test_a_refused_session_gets_the_status(gateway: EchoGateway) -> None:
     """A request that is not admitted is answered with its status, and makes no session."""
     with pytest.raises(SessionRefusedError) as refused:
         await connect(gateway.url("/refused"))
@@ -230,7 +150,7 @@ async def test_a_refused_session_gets_the_status(gateway: Gateway) -> None:
     assert gateway.listener.counters.sessions_refused == 1
 
 
-async def test_a_fault_in_the_decision_refuses_the_session(gateway: Gateway) -> None:
+async def test_a_fault_in_the_decision_refuses_the_session(gateway: EchoGateway) -> None:
     """A decision that raises refuses with 500, since a session must not open without one."""
     with pytest.raises(SessionRefusedError) as refused:
         await connect(gateway.url("/fault"))
@@ -238,7 +158,7 @@ async def test_a_fault_in_the_decision_refuses_the_session(gateway: Gateway) -> 
     assert gateway.listener.counters.handler_errors == 1
 
 
-async def test_the_client_closes_with_code_and_reason(gateway: Gateway) -> None:
+async def test_the_client_closes_with_code_and_reason(gateway: EchoGateway) -> None:
     """The handler is told what the client closed with, and then the connection goes."""
     async with await connect(gateway.url()) as client:
         client.close(7, "enough")
@@ -259,7 +179,7 @@ async def test_a_connection_that_is_lost_is_abrupt(start: Start) -> None:
     assert gateway.listener.session_count == 0
 
 
-async def test_resets_and_stops(gateway: Gateway) -> None:
+async def test_resets_and_stops(gateway: EchoGateway) -> None:
     """Both sides see the other's code for a stream that is reset or stopped."""
     async with await connect(gateway.url()) as client:
         stream = await client.open_bidirectional()
@@ -281,7 +201,7 @@ async def test_resets_and_stops(gateway: Gateway) -> None:
         assert ("stream_stopped", both.id, 43) in calls
 
 
-async def test_a_fault_in_a_handler_ends_its_session_alone(gateway: Gateway) -> None:
+async def test_a_fault_in_a_handler_ends_its_session_alone(gateway: EchoGateway) -> None:
     """A handler that raises closes its session with 3000; the listener and the other sessions go on."""
     async with await connect(gateway.url()) as faulty, await connect(gateway.url()) as other:
         stream = await faulty.open_bidirectional()
@@ -295,7 +215,7 @@ async def test_a_fault_in_a_handler_ends_its_session_alone(gateway: Gateway) -> 
     assert gateway.listener.counters.connection_errors == 0
 
 
-async def test_draining_asks_and_takes_no_new_clients(gateway: Gateway) -> None:
+async def test_draining_asks_and_takes_no_new_clients(gateway: EchoGateway) -> None:
     """A listener that drains asks its clients to go, serves them on, and answers no new one."""
     async with await connect(gateway.url()) as client:
         gateway.listener.drain()
@@ -351,7 +271,7 @@ async def test_connections_are_bounded(start: Start) -> None:
         assert await ask(client, b"ping") == b"ping"
 
 
-async def test_garbage_is_ignored(gateway: Gateway) -> None:
+async def test_garbage_is_ignored(gateway: EchoGateway) -> None:
     """Packets that are no QUIC, or of no connection, harm nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for packet in (b"", b"x", bytes(1_200), b"\xc0" * 1_200, b"\x40" * 50, b"\xc0\x00\x00\x00\x01" * 300):
@@ -361,7 +281,7 @@ async def test_garbage_is_ignored(gateway: Gateway) -> None:
     assert gateway.listener.counters.connection_errors == 0
 
 
-async def test_a_new_certificate_serves_new_connections(gateway: Gateway, tmp_path: Path) -> None:
+async def test_a_new_certificate_serves_new_connections(gateway: EchoGateway, tmp_path: Path) -> None:
     """After a reload new clients see the new certificate, and sessions that are open go on."""
     files = CertificateFiles(gateway.certificate, gateway.certificate)
     async with await connect(gateway.url(), ca_file=str(gateway.certificate)) as before:
@@ -381,143 +301,3 @@ async def test_streams_over_the_limit_wait(start: Start) -> None:
         for stream in streams:
             stream.write(b"x", end=True)
         assert [await stream.read_all() for stream in streams] == [b"x"] * 20
-
-
-PAGE = b"""<!doctype html><title>test</title><script>
-const text = new TextDecoder(), bytes = new TextEncoder();
-async function all(readable) {
-  let out = ""; const reader = readable.getReader();
-  for (;;) { const {value, done} = await reader.read(); if (done) return out; out += text.decode(value); }
-}
-async function first(readable) { return text.decode((await readable.getReader().read()).value); }
-async function open(url, hash) {
-  const value = Uint8Array.from(atob(hash), c => c.charCodeAt(0));
-  window.wt = new WebTransport(url, {serverCertificateHashes: [{algorithm: "sha-256", value}]});
-  await wt.ready;
-}
-async function say(word, end) {
-  const stream = await wt.createBidirectionalStream(), writer = stream.writable.getWriter();
-  await writer.write(bytes.encode(word));
-  if (end) await writer.close();
-  writer.releaseLock();
-  return stream;
-}
-</script>"""
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """A page in a real browser, from a web server on localhost, which browsers count as secure."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-        )
-        writer.write(head % len(PAGE) + PAGE)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "localhost", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=[
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        page = await browser.new_page()
-        await page.goto(f"http://localhost:{port}/")
-        yield page
-        await browser.close()
-    server.close()
-
-
-async def browse(page: Page, gateway: Gateway, path: str = "/") -> None:
-    """Open a session from the page."""
-    digest = base64.b64encode(certificate_hash(gateway.certificate)).decode()
-    await page.evaluate("([url, hash]) => open(url, hash)", [gateway.url(path, "localhost"), digest])
-
-
-async def test_a_browser_uses_every_way(page: Page, gateway: Gateway) -> None:
-    """Chromium echoes over streams of each kind and datagrams, and answers on a stream the gateway opens."""
-    await browse(page, gateway, "/room?id=1")
-    request = gateway.sessions[0].calls[0][1]
-    assert isinstance(request, SessionRequest)
-    assert request.path == "/room?id=1"
-    assert request.origin == await page.evaluate("location.origin")
-    # Chromium tells it to web servers only.
-    assert request.user_agent is None
-    assert await page.evaluate("say('x'.repeat(200000), true).then(s => all(s.readable))") == "x" * 200_000
-    assert (
-        await page.evaluate(
-            """async () => {
-            const writer = (await wt.createUnidirectionalStream()).getWriter();
-            await writer.write(bytes.encode("note")); await writer.close();
-            return all((await wt.incomingUnidirectionalStreams.getReader().read()).value);
-        }"""
-        )
-        == "note"
-    )
-    assert await page.evaluate(
-        """async () => {
-            await say("open");
-            const stream = (await wt.incomingBidirectionalStreams.getReader().read()).value;
-            const reader = stream.readable.getReader(), writer = stream.writable.getWriter();
-            const question = text.decode((await reader.read()).value);
-            await writer.write(bytes.encode("answer"));
-            return [question, text.decode((await reader.read()).value)];
-        }"""
-    ) == ["question", "answer"]
-    assert (
-        await page.evaluate(
-            """async () => {
-            await wt.datagrams.writable.getWriter().write(bytes.encode("datagram"));
-            return text.decode((await wt.datagrams.readable.getReader().read()).value);
-        }"""
-        )
-        == "datagram"
-    )
-
-
-async def test_a_browser_sees_code_and_reason(page: Page, gateway: Gateway) -> None:
-    """What was written just before a close arrives, and `closed` resolves with the exact code and reason."""
-    await browse(page, gateway)
-    assert await page.evaluate(
-        """async () => {
-            const words = await first((await say("close")).readable);
-            const {closeCode, reason} = await wt.closed;
-            return [words, closeCode, reason];
-        }"""
-    ) == ["last words", 4400, "tschüß"]
-
-
-async def test_a_browser_closes_with_code_and_reason(page: Page, gateway: Gateway) -> None:
-    """The handler is told the page's code and reason, and code 0 when the page is left."""
-    await browse(page, gateway)
-    await page.evaluate("wt.close({closeCode: 4000000001, reason: 'fertig ☕'})")
-    assert (await gateway.ended(0))[-1] == ("closed", 4_000_000_001, "fertig ☕", False)
-    await browse(page, gateway)
-    await page.goto("about:blank")
-    assert (await gateway.ended(1))[-1] == ("closed", 0, "", False)
-
-
-async def test_a_browser_sees_stream_codes(page: Page, gateway: Gateway) -> None:
-    """A stream that the gateway resets or stops fails in the page with the gateway's code, and back."""
-    await browse(page, gateway)
-    codes = await page.evaluate(
-        """async () => {
-            const read = await say("reset").then(s => s.readable.getReader().read()).catch(e => e);
-            const stopped = await say("stop");
-            const write = await stopped.writable.getWriter().closed.catch(e => e);
-            return [read.streamErrorCode, write.streamErrorCode];
-        }"""
-    )
-    assert codes == [4413, 17]

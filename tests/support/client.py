@@ -118,9 +118,7 @@ class Client:
     async def message(self, channel: str, content: str) -> dict[str, Any]:
         """Send a channel message and give its ack."""
         frame_id = f"m{next(self._ids)}"
-        await self.send(
-            {"type": "message", "channel": channel, "data": {"content": content}, "id": frame_id}
-        )
+        await self.send({"type": "message", "channel": channel, "data": {"content": content}, "id": frame_id})
         return await self.wait(lambda answer: answer.get("id") == frame_id and answer.get("type") in ("ack", "error"))
 
     def datagram(self, frame: dict[str, Any], encoding: Encoding = "msgpack") -> None:

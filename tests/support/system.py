@@ -135,9 +135,9 @@ class System:
 
     async def _call(self, method: str, target: str, body: bytes, signer: Signer | None) -> httpx.Response:
         signer = signer or Signer("default", SECRET.encode())
-        headers = signer.headers(
-            method, target, body, timestamp=int(time.time()), nonce=os.urandom(12).hex()
-        ) | {"Content-Type": "application/json"}
+        headers = signer.headers(method, target, body, timestamp=int(time.time()), nonce=os.urandom(12).hex()) | {
+            "Content-Type": "application/json"
+        }
         async with httpx.AsyncClient(trust_env=False) as http:
             return await http.request(method, self.api_url + target, content=body, headers=headers)
 
@@ -165,7 +165,7 @@ class System:
         path = self.folder / "traces.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    async def settled(self, timeout: float = 20.0) -> None:
+    async def settled(self, within: float = 20.0) -> None:
         """Wait until every group has handled all there is."""
 
         async def done() -> bool:
@@ -179,7 +179,7 @@ class System:
                         return False
             return True
 
-        await eventually(done, timeout)
+        await eventually(done, within)
 
 
 def environment(folder: Path, redis_url: str, laravel_url: str) -> dict[str, str]:

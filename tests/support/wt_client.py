@@ -15,7 +15,7 @@ import contextlib
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -29,8 +29,16 @@ from aioquic.quic.connection import QuicConnection, QuicConnectionState, stream_
 
 from ingress.webtransport.capsules import CapsuleReader, Close, Drain, encode
 from ingress.webtransport.codes import from_http3, to_http3
+from tests.support.wt_stream import TIMEOUT, ClientStream, StreamResetError
 
-TIMEOUT = 5.0
+__all__ = [
+    "ClientStream",
+    "Closed",
+    "SessionRefusedError",
+    "StreamResetError",
+    "WebTransportClient",
+    "connect",
+]
 
 
 class SessionRefusedError(Exception):
@@ -41,15 +49,6 @@ class SessionRefusedError(Exception):
         self.status = status
 
 
-class StreamResetError(Exception):
-    """The server reset the stream that is being read."""
-
-    def __init__(self, code: int | None) -> None:
-        super().__init__(f"the stream was reset with code {code}")
-        self.code = code
-        """Application code, or None when the server's was not in the application's range."""
-
-
 @dataclass(frozen=True, slots=True)
 class Closed:
     """How a session ended."""
@@ -58,85 +57,6 @@ class Closed:
     reason: str
     abrupt: bool = False
     """The QUIC connection ended before the session was closed."""
-
-
-class ClientStream:
-    """One stream of a session; which of its methods make sense depends on its kind and who opened it."""
-
-    def __init__(self, client: WebTransportClient, stream_id: int) -> None:
-        self.id = stream_id
-        self.stopped: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        """Done when the server asks to stop sending: the application code, None if it had none."""
-        self._client = client
-        self._buffer = bytearray()
-        self._ended = False
-        self._reset: StreamResetError | None = None
-        self._arrived = asyncio.Event()
-
-    @property
-    def is_bidirectional(self) -> bool:
-        return not self.id & 2
-
-    def write(self, data: bytes, end: bool = False) -> None:
-        """Send bytes; `end` closes this side's half."""
-        self._client._write(self.id, data, end)
-
-    def write_json(self, frame: object, end: bool = False) -> None:
-        """Send one frame as JSON, followed by a newline."""
-        self.write(json.dumps(frame).encode() + b"\n", end)
-
-    def reset(self, code: int) -> None:
-        """Abandon this side's half with an application code."""
-        self._client._reset(self.id, code)
-
-    def stop(self, code: int) -> None:
-        """Ask the server to stop sending, with an application code."""
-        self._client._stop(self.id, code)
-
-    async def read(self, within: float = TIMEOUT) -> bytes:
-        """Whatever has arrived, at least one byte; empty at the end. Raises StreamResetError."""
-        await self._wait(lambda: bool(self._buffer), within)
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        return data
-
-    async def read_all(self, within: float = TIMEOUT) -> bytes:
-        """Everything until the server ends the stream. Raises StreamResetError."""
-        await self._wait(lambda: False, within)
-        data = bytes(self._buffer)
-        self._buffer.clear()
-        return data
-
-    async def read_line(self, within: float = TIMEOUT) -> bytes:
-        """The next bytes up to and without a newline; what is left when the stream ends first."""
-        await self._wait(lambda: b"\n" in self._buffer, within)
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer[:] = rest
-        return line
-
-    async def read_json(self, within: float = TIMEOUT) -> Any:
-        """The next JSON frame. Raises EOFError when the stream has ended, and StreamResetError."""
-        line = await self.read_line(within)
-        if not line:
-            raise EOFError("the server ended the stream")
-        return json.loads(line)
-
-    async def _wait(self, ready: Callable[[], bool], within: float) -> None:
-        async with asyncio.timeout(within):
-            while not ready() and not self._ended:
-                if self._reset is not None:
-                    raise self._reset
-                self._arrived.clear()
-                await self._arrived.wait()
-
-    def _feed(self, data: bytes, ended: bool) -> None:
-        self._buffer += data
-        self._ended = self._ended or ended
-        self._arrived.set()
-
-    def _fail(self, error: StreamResetError) -> None:
-        self._reset = error
-        self._arrived.set()
 
 
 class _Link(QuicConnectionProtocol):
@@ -265,7 +185,7 @@ class WebTransportClient:
         match event:
             case quic_events.StreamReset(error_code=error, stream_id=stream_id):
                 if stream_id in self._streams:
-                    self._streams[stream_id]._fail(StreamResetError(from_http3(error)))
+                    self._streams[stream_id].fail(StreamResetError(from_http3(error)))
             case quic_events.StopSendingReceived(error_code=error, stream_id=stream_id):
                 code = from_http3(error)
                 if code is None:
@@ -289,7 +209,7 @@ class WebTransportClient:
                 if stream_id == self._session_id:
                     self._capsule_bytes(data, ended)
             case h3_events.WebTransportStreamDataReceived(data=data, stream_id=stream_id, stream_ended=ended):
-                self._stream(stream_id)._feed(data, ended)
+                self._stream(stream_id).feed(data, ended)
             case h3_events.DatagramReceived(data=data):
                 self._datagrams.put_nowait(data)
 
@@ -330,15 +250,15 @@ class WebTransportClient:
 
     # For ClientStream and connect
 
-    def _write(self, stream_id: int, data: bytes, end: bool) -> None:
+    def write_stream(self, stream_id: int, data: bytes, end: bool) -> None:
         self._quic.send_stream_data(stream_id, data, end)
         self._link._transmit_soon()
 
-    def _reset(self, stream_id: int, code: int) -> None:
+    def reset_stream(self, stream_id: int, code: int) -> None:
         self._quic.reset_stream(stream_id, to_http3(code))
         self._link._transmit_soon()
 
-    def _stop(self, stream_id: int, code: int) -> None:
+    def stop_stream(self, stream_id: int, code: int) -> None:
         self._quic.stop_stream(stream_id, to_http3(code))
         self._link._transmit_soon()
 

@@ -187,8 +187,8 @@ def test_limits_that_cannot_hold_are_refused(bad: dict[str, int]) -> None:
 def test_the_deepest_limit_can_be_reached(encoding: str) -> None:
     """At the deepest limit that can be set, both parsers still read a frame of that depth."""
     limits = FrameLimits(max_depth=1000)
-    if encoding == "json":
-        data = b'{"a":' + b"[" * 999 + b"]" * 999 + b"}"
-    else:
-        data = b"\x81\xa1a" + b"\x91" * 998 + b"\x90"
-    assert list(decode_frame(data, limits)) == ["a"]
+    data = {
+        "json": b'{"a":' + b"[" * 999 + b"]" * 999 + b"}",
+        "msgpack": b"\x81\xa1a" + b"\x91" * 998 + b"\x90",
+    }
+    assert list(decode_frame(data[encoding], limits)) == ["a"]

@@ -39,12 +39,8 @@ msgpack_frames = trees(plain | st.binary(max_size=40))
 cuts = st.lists(st.integers(0, 1 << 16), max_size=12)
 jsonish = st.text(alphabet='{}[],:"\\ \n1a\u00e9', max_size=80).map(lambda tail: b"{" + tail.encode())
 msgpackish = st.lists(
-    st.sampled_from(
-        [b"\x80", b"\x81\xa1a", b"\x82", b"\x92", b"\xa1b", b"\x01", b"\xdc\x00\x02", b"\xde\x00\x01"]
-    )
-    | st.sampled_from(
-        [b"\xca\x40\x00\x00\x00", b"\xc4\x02ab", b"\xd9\x03abc", b"\xc0", b"\xd4", b"\xdd\x00\x00"]
-    )
+    st.sampled_from([b"\x80", b"\x81\xa1a", b"\x82", b"\x92", b"\xa1b", b"\x01", b"\xdc\x00\x02", b"\xde\x00\x01"])
+    | st.sampled_from([b"\xca\x40\x00\x00\x00", b"\xc4\x02ab", b"\xd9\x03abc", b"\xc0", b"\xd4", b"\xdd\x00\x00"])
     | st.binary(min_size=1, max_size=2),
     max_size=30,
 ).map(lambda parts: b"\x81\xa1a" + b"".join(parts))
@@ -70,9 +66,7 @@ def outcome(parts: list[bytes], limits: FrameLimits) -> tuple[list[dict[str, Any
     return frames, None
 
 
-def written(
-    frames: list[dict[str, Any]], encoding: Encoding, between: list[str], indent: int | None
-) -> bytes:
+def written(frames: list[dict[str, Any]], encoding: Encoding, between: list[str], indent: int | None) -> bytes:
     """The frames' bytes as a peer may write them: JSON with any whitespace between and inside."""
     if encoding == "msgpack":
         return b"".join(encode_frame(frame, "msgpack") for frame in frames)
@@ -112,9 +106,7 @@ def test_one_frame_goes_there_and_back(frame: dict[str, Any], encoding: Encoding
     [
         '{"type":"auth","token":"é\\"}{\\\\","n":[1,{"a":[]},-2.5e3]}\n'.encode()
         + '{"b":"😀"}{}\r\n {"c":\n[true]}'.encode(),
-        encode_frame(
-            {"type": "auth", "n": [1, {"a": []}, -2.5], "long": "é" * 40, "b": b"\0" * 300}, "msgpack"
-        )
+        encode_frame({"type": "auth", "n": [1, {"a": []}, -2.5], "long": "é" * 40, "b": b"\0" * 300}, "msgpack")
         + encode_frame({}, "msgpack")
         + encode_frame({"k" * 40: 1 << 40}, "msgpack"),
     ],
@@ -166,9 +158,7 @@ def measure(value: Any) -> tuple[int, int]:
     if not isinstance(value, dict | list):
         return 0, 0
     inside = [measure(item) for item in (value.values() if isinstance(value, dict) else value)]
-    return 1 + max((depth for depth, _ in inside), default=0), max(len(value), 1) + sum(
-        keys for _, keys in inside
-    )
+    return 1 + max((depth for depth, _ in inside), default=0), max(len(value), 1) + sum(keys for _, keys in inside)
 
 
 @settings(max_examples=400)

@@ -25,9 +25,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(data))
         return msgpack.unpackb(data)
 
-    monkeypatch.setattr(
-        json_stream, "orjson", SimpleNamespace(loads=loads, JSONDecodeError=orjson.JSONDecodeError)
-    )
+    monkeypatch.setattr(json_stream, "orjson", SimpleNamespace(loads=loads, JSONDecodeError=orjson.JSONDecodeError))
     monkeypatch.setattr(msgpack_stream, "msgpack", SimpleNamespace(unpackb=unpackb))
     return sizes
 

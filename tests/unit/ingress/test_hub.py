@@ -48,6 +48,9 @@ class FakeMember:
     def disconnect(self, code: int, reason: str) -> None:
         self.told.append(("disconnect", code))
 
+    def tick(self) -> None:
+        self.told.append("tick")
+
 
 TOPIC = "channel:presence-room"
 

@@ -8,7 +8,17 @@ from typing import Any
 import msgpack
 import pytest
 
-from ingress.session import Append, Close, Now, OpenAndSend, Outgoing, Send, SendDatagram, Session, SessionLimits
+from ingress.session import (
+    Append,
+    Close,
+    Now,
+    OpenAndSend,
+    Outgoing,
+    Send,
+    SendDatagram,
+    Session,
+    SessionLimits,
+)
 from schemas.codec import FrameLimits
 from schemas.events import (
     AuthenticatedDelivery,
@@ -167,7 +177,11 @@ def test_frames_wait_for_the_verdict_in_order() -> None:
     assert len(client.appends) == 1
     client.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL), at(1))
     client.collect()
-    assert [type(append.event) for append in client.appends] == [AuthRequested, SubscribeRequested, MessageReceived]
+    assert [type(append.event) for append in client.appends] == [
+        AuthRequested,
+        SubscribeRequested,
+        MessageReceived,
+    ]
 
 
 def test_too_much_before_the_verdict_closes() -> None:

@@ -87,9 +87,7 @@ def test_a_bad_entry_says_what_is_wrong(change: dict[bytes, bytes | None], words
 
 def test_what_follows_from_an_entry_has_its_context_and_a_derived_id() -> None:
     """The same cause and position give the same id; other positions others."""
-    cause = Entry.of(
-        MessageReceived(frame={}), id="c", ts=5, session="s", user="u", gateway="g", traceparent="tp"
-    )
+    cause = Entry.of(MessageReceived(frame={}), id="c", ts=5, session="s", user="u", gateway="g", traceparent="tp")
     first, second = (cause.follow(position, MessageReceived(frame={})) for position in (0, 1))
     assert (first.session, first.user, first.gateway, first.traceparent, first.ts) == ("s", "u", "g", "tp", 5)
     assert first.cause == "c"
@@ -123,7 +121,13 @@ def test_what_changes_together_shares_a_hash_slot() -> None:
     """The keys of one partition, of one topic and of one gateway each have one hash tag."""
     keys = Keys("hg:", 16)
     log = keys.inbound(3)
-    for key in (log, keys.dead(log), keys.lease(log, "g"), keys.session_state(log, "g", "s"), keys.datagrams(log)):
+    for key in (
+        log,
+        keys.dead(log),
+        keys.lease(log, "g"),
+        keys.session_state(log, "g", "s"),
+        keys.datagrams(log),
+    ):
         assert "{in:3}" in key
     assert keys.inbound_of("s") == keys.inbound(partition_of("s", 16))
     assert {keys.topic("user:1", part)[3:11] for part in ("state", "history")} == {"{user:1}"}
@@ -260,7 +264,13 @@ def test_traceparents() -> None:
     assert parsed is not None
     assert parsed.sampled
     assert str(parsed) == good
-    for bad in ("", "x", good.upper(), good.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), good + "-1"):
+    for bad in (
+        "",
+        "x",
+        good.upper(),
+        good.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        good + "-1",
+    ):
         assert traceparent.parse(bad) is None
 
 

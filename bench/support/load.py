@@ -1,0 +1,230 @@
+"""Load: open-loop arrivals for latencies, a closed loop for what can be taken in at most."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from bench.support.figures import BUSY_LIMIT, percentile
+from bench.support.session import LoadSession
+
+#: Bytes of every message, frame included.
+MESSAGE_BYTES: Final = 150
+#: For answers that are late (seconds).
+PATIENCE_S: Final = 10.0
+#: Waiting for an answer at the last send for more than this long, in seconds of load: it will never catch up.
+_BACKLOG_S: Final = 0.5
+_SEED: Final = 2
+#: Message numbers, unique in a run: the gateway derives the event's id from the frame's.
+_numbers: Final = itertools.count(1)
+
+
+def frame(kind: str, channel: str, number: int) -> bytes:
+    """A frame of MESSAGE_BYTES that carries `number` in its id and its data."""
+    body: dict[str, Any] = {"type": kind, "channel": channel, "data": {"n": number, "content": ""}, "id": str(number)}
+    body["data"]["content"] = "x" * (MESSAGE_BYTES - len(orjson.dumps(body)) - 1)
+    return orjson.dumps(body) + b"\n"
+
+
+@dataclass(slots=True)
+class Latencies:
+    """Of one open-loop run, in ms from when each message was due, however late it was sent."""
+
+    messages: int
+    arrived: list[float]
+    """Until the other session had it, in order."""
+    acked: list[float]
+    """Until the sender had its ack, in order."""
+    late_ms: float
+    """How late the generator sent, p99."""
+    busy: float
+    """Share of its core that the generator used."""
+    cpu: dict[str, float] = field(default_factory=dict)
+    """CPU time of each service, in us a message."""
+    doubt: str = ""
+
+
+@dataclass(slots=True)
+class Accepted:
+    """Of one closed-loop run."""
+
+    per_second: float
+    cpu_us: float
+    """Of the server, per message."""
+    server_busy: float
+    busy: float
+    """Share of its core that was used: by the generator, and by what shares that core."""
+    doubt: str = ""
+
+
+def busy_doubt(busy: float) -> str:
+    """Why a figure cannot be trusted whose generator was this busy; empty when it can."""
+    return f"the generator's core was {busy:.0%} busy (limit {BUSY_LIMIT:.0%})" if busy > BUSY_LIMIT else ""
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """No garbage collection in the generator while it measures."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+class OpenLoop:
+    """Messages at random times (Poisson) at a rate, whether or not earlier ones were answered."""
+
+    def __init__(self, kind: str, pairs: Sequence[tuple[LoadSession, LoadSession]], rate: float) -> None:
+        """Each message goes from the first session of a pair to the second, or back to the sender by an echo."""
+        self._kind = kind
+        self._pairs = pairs
+        self._rate = rate
+        self._due: dict[int, float] = {}
+        self._acked: dict[int, float] = {}
+        self._arrived: dict[int, float] = {}
+        self._late: list[float] = []
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self, seconds: float, warm_up: float, cpu: Callable[[], dict[str, float]]) -> Latencies:
+        """Send for `warm_up` + `seconds`, of which the first part is not counted; `cpu` gives CPU seconds by name."""
+        for session in itertools.chain.from_iterable(self._pairs):
+            session.on_line = self._line
+        with quiet_collector():
+            await self._send(self._loop.time(), warm_up)
+            before, own, began = cpu(), time.process_time(), self._loop.time()
+            counted = await self._send(began, seconds)
+            lasted = self._loop.time() - began
+            busy = (time.process_time() - own) / lasted
+            after = cpu()
+            waiting = len(self._due) - len(self._arrived)
+            await self._drain()
+        missing = [number for number in counted if number not in self._arrived]
+        doubts = [busy_doubt(busy)]
+        if missing:
+            doubts.append(f"{len(missing)} of {len(counted)} did not arrive within {PATIENCE_S:g} s")
+        elif waiting > self._rate * _BACKLOG_S:
+            doubts.append(f"it fell behind: {waiting} messages were on their way at the last send")
+        return Latencies(
+            messages=len(counted),
+            arrived=self._sorted(self._arrived, counted),
+            acked=self._sorted(self._acked, counted),
+            late_ms=percentile(sorted(self._late[-len(counted) :]), 0.99),
+            busy=busy,
+            cpu={name: (after[name] - before[name]) / max(1, len(counted)) * 1e6 for name in after},
+            doubt="; ".join(filter(None, doubts)),
+        )
+
+    async def _send(self, start: float, seconds: float) -> list[int]:
+        chance = random.Random(_SEED)
+        sent = []
+        due = start + chance.expovariate(self._rate)
+        while due < start + seconds:
+            if (ahead := due - self._loop.time()) > 0:
+                await asyncio.sleep(ahead)
+            number = next(_numbers)
+            sender = self._pairs[number % len(self._pairs)][0]
+            self._due[number] = due
+            sender.send(frame(self._kind, sender.channel, number))
+            self._late.append((self._loop.time() - due) * 1000)
+            sent.append(number)
+            due += chance.expovariate(self._rate)
+        if (ahead := start + seconds - self._loop.time()) > 0:
+            await asyncio.sleep(ahead)
+        return sent
+
+    async def _drain(self) -> None:
+        deadline = self._loop.time() + PATIENCE_S
+        while len(self._arrived) < len(self._due) and self._loop.time() < deadline:
+            await asyncio.sleep(0.01)
+
+    def _line(self, session: LoadSession, line: bytes) -> None:
+        now = self._loop.time()
+        received = orjson.loads(line)
+        kind = received.get("type")
+        if kind == "ack":
+            self._acked[int(received["id"])] = now
+        elif "id" in received and kind != self._kind:
+            return  # The application's answer to the sender.
+        elif (number := received["data"]["n"]) in self._due:
+            self._arrived.setdefault(number, now)
+
+    def _sorted(self, ends: dict[int, float], counted: Sequence[int]) -> list[float]:
+        return sorted((ends[number] - self._due[number]) * 1000 for number in counted if number in ends)
+
+
+class ClosedLoop:
+    """Each session has `window` messages on their way, and sends the next one when one is answered."""
+
+    def __init__(self, sessions: Sequence[LoadSession], window: int) -> None:
+        self._sessions = sessions
+        self._window = window
+        self._answers = 0
+        self._outstanding = 0
+        self._sending = False
+        self._unexpected: bytes = b""
+
+    async def run(
+        self, seconds: float, warm_up: float, server: Callable[[], float], shared: Callable[[], float]
+    ) -> Accepted:
+        """Load for `warm_up` + `seconds`; `server` and what is `shared` with the generator's core give CPU seconds."""
+        for session in self._sessions:
+            session.on_line = self._line
+        self._sending = True
+        with quiet_collector():
+            for session in self._sessions:
+                for _ in range(self._window):
+                    self._next(session)
+            await asyncio.sleep(warm_up)
+            answers, began = self._answers, time.perf_counter()
+            cpu, others, own = server(), shared(), time.process_time()
+            await asyncio.sleep(seconds)
+            lasted, messages = time.perf_counter() - began, self._answers - answers
+            cpu, others, own = server() - cpu, shared() - others, time.process_time() - own
+            await self._end()
+        busy = (own + others) / lasted
+        doubt = busy_doubt(busy)
+        if self._outstanding or self._unexpected or not messages:
+            doubt = f"{self._outstanding} messages were not answered {self._unexpected[:100].decode()}"
+        return Accepted(messages / lasted, cpu / max(1, messages) * 1e6, cpu / lasted, busy, doubt)
+
+    async def _end(self) -> None:
+        self._sending = False
+        deadline = time.monotonic() + PATIENCE_S
+        while self._outstanding and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+
+    def _next(self, session: LoadSession) -> None:
+        self._outstanding += 1
+        session.send(frame("message", session.channel, next(_numbers)))
+
+    def _line(self, session: LoadSession, line: bytes) -> None:
+        if line.startswith((b'{"type":"ack"', b'{"type":"message"')):
+            self._answers += 1
+            self._outstanding -= 1
+            if self._sending:
+                self._next(session)
+        else:
+            self._unexpected = line
+
+
+def quantiles(ordered: Sequence[float]) -> dict[str, float]:
+    """p50, p99, p99.9 and the highest of `ordered` values."""
+    return {
+        "p50": percentile(ordered, 0.5),
+        "p99": percentile(ordered, 0.99),
+        "p999": percentile(ordered, 0.999),
+        "max": ordered[-1] if ordered else math.nan,
+    }

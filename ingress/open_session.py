@@ -1,0 +1,266 @@
+"""One open session: its core, its transport, and what the core asks for done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opentelemetry.trace import SpanKind
+
+from ingress import metrics
+from ingress.hub import Hub
+from ingress.server.transport import SessionRequest, Transport
+from ingress.session import (
+    Append,
+    Close,
+    Now,
+    OpenAndSend,
+    Outgoing,
+    Send,
+    SendDatagram,
+    Session,
+    SessionLimits,
+)
+from runtime.bus.appender import Appender
+from runtime.settings import Settings
+from runtime.telemetry import OpenSpan, Telemetry
+from schemas.close_codes import CloseCode
+from schemas.entry import Entry
+from schemas.events import (
+    AuthenticatedDelivery,
+    AuthFailedDelivery,
+    Event,
+    SessionClosed,
+    SessionOpened,
+    SubscribedDelivery,
+    UnsubscribedDelivery,
+)
+from schemas.ids import uuid7
+from schemas.keys import Keys
+from schemas.sealing import Sealer
+
+
+def now() -> Now:
+    """The time on both clocks."""
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)
+
+
+def new_id() -> str:
+    """A new time-ordered id."""
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def origin_allowed(origin: str | None, allowed: tuple[str, ...]) -> bool:
+    """Whether pages of `origin` may connect: exact match. A client without Origin is no browser; its token decides."""
+    return origin is None or "*" in allowed or origin in allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every session of a gateway works with."""
+
+    settings: Settings
+    keys: Keys
+    limits: SessionLimits
+    hub: Hub
+    appender: Appender
+    telemetry: Telemetry
+    sealer: Sealer
+    append_lasting: Callable[[str, Entry], None]
+    """Appends to a stream what has no client that could send it again: repeated until it is confirmed."""
+
+
+class OpenSession:
+    """Between a transport, the session core and the log; the hub's Member and the transport's SessionHandler."""
+
+    def __init__(self, around: Surroundings, transport: Transport, session_id: str) -> None:
+        self.id = session_id
+        self._around = around
+        self._transport = transport
+        self._core = Session(session_id, around.limits, self._seal, now())
+        self._by = "client"
+        self._logged = False
+
+    # What the transport tells.
+
+    def connected(self, request: SessionRequest) -> None:
+        """The session is open."""
+        metrics.OPENED.labels(request.transport).inc()
+        metrics.SESSIONS.labels(request.transport).inc()
+        self._around.hub.add(self)
+        if not origin_allowed(request.origin, self._around.settings.allowed_origins):
+            self._close(CloseCode.FORBIDDEN, "this origin may not connect: see HEADGATE_ALLOWED_ORIGINS")
+            return
+        self._logged = True
+        event = SessionOpened(
+            transport=request.transport,
+            origin=request.origin or "",
+            path=request.path.partition("?")[0],
+            address=request.remote_address,
+        )
+        self._append_lasting(event)
+
+    def stream_data(self, stream_id: int, data: bytes, ended: bool, bidirectional: bool) -> None:
+        """Bytes of a client's stream."""
+        self._core.stream_data(stream_id, data, ended, bidirectional, now())
+        self._act()
+
+    def datagram(self, data: bytes) -> None:
+        """A datagram from the client."""
+        dropped = self._core.datagram(data)
+        if dropped is not None:
+            metrics.DATAGRAMS_DROPPED.labels(dropped).inc()
+        self._act()
+
+    def stream_reset(self, stream_id: int, code: int) -> None:
+        """The client abandoned a stream."""
+        self._core.stream_reset(stream_id, now())
+        self._act()
+
+    def stream_stopped(self, stream_id: int, code: int) -> None:
+        """The client reads no more of a stream."""
+        self._core.stream_stopped(stream_id)
+
+    def closed(self, code: int, reason: str, abrupt: bool) -> None:
+        """The session is over."""
+        metrics.SESSIONS.labels(self._transport.kind).dec()
+        known = str(code) if code == 0 or code in CloseCode.__members__.values() else "other"
+        metrics.CLOSED.labels(known, self._by).inc()
+        self._core.closed()
+        self._around.hub.remove(self.id)
+        if self._logged:
+            text = reason or ("the connection was lost" if abrupt else "")
+            self._append_lasting(SessionClosed.model_validate({"code": code, "reason": text, "by": self._by}))
+
+    # What the router delivers.
+
+    def authenticated(self, event: AuthenticatedDelivery) -> None:
+        """The application knows who this is."""
+        self._core.authenticated(event, now())
+        self._act()
+
+    def auth_failed(self, event: AuthFailedDelivery) -> None:
+        """The application does not."""
+        self._core.auth_failed(event)
+        self._act()
+
+    def subscribed(self, channel: str, event: SubscribedDelivery) -> None:
+        """A channel was granted."""
+        self._core.subscribed(channel, event)
+        self._act()
+
+    def unsubscribed(self, channel: str, event: UnsubscribedDelivery) -> None:
+        """A channel was left or taken away."""
+        self._core.unsubscribed(channel, event.stream, event.frame_id)
+        self._act()
+
+    def publication(self, outgoing: Outgoing, stream: int) -> None:
+        """A frame for this session."""
+        self._core.publication(outgoing, stream)
+        self._act()
+
+    def unreliable(self, outgoing: Outgoing) -> None:
+        """A datagram for this session."""
+        self._core.unreliable(outgoing)
+        self._act()
+
+    def disconnect(self, code: int, reason: str) -> None:
+        """The application, or a shutdown, ends the session."""
+        self._close(code, reason, by="gateway" if code == CloseCode.SHUTDOWN else "application")
+
+    def tick(self) -> None:
+        """Time passed."""
+        self._core.tick(now())
+        self._act()
+
+    # What the core asks for.
+
+    def _append_lasting(self, event: Event) -> None:
+        span = self._around.telemetry.begin(f"append {event.TYPE}")
+        self._around.append_lasting(self._around.keys.inbound_of(self.id), self._entry(event, new_id(), span))
+        span.end()
+
+    def _entry(self, event: Event, entry_id: str, span: OpenSpan) -> Entry:
+        return Entry.of(
+            event,
+            id=entry_id,
+            ts=now().wall_ms,
+            session=self.id,
+            user=self._core.user,
+            gateway=self._around.settings.gateway_id,
+            traceparent=span.traceparent,
+        )
+
+    def _act(self) -> None:
+        transport = self._transport
+        wrote = False
+        for effect in self._core.effects():
+            match effect:
+                case Send():
+                    transport.send(effect.stream, effect.data, effect.end)
+                    self._count(effect.frame)
+                    wrote = True
+                case OpenAndSend():
+                    transport.send(transport.open_bidirectional(), effect.data, True)
+                    self._count(effect.frame)
+                    wrote = True
+                case Append():
+                    self._append(effect)
+                case SendDatagram():
+                    sent = transport.send_datagram(effect.data)
+                    (metrics.DATAGRAMS_OUT if sent else metrics.DATAGRAMS_DROPPED.labels("too_large")).inc()
+                case Close():
+                    self._by = self._by if self._by == "application" else "gateway"
+                    transport.close(effect.code, effect.reason)
+        if wrote and transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
+            self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
+            self._act()
+
+    @staticmethod
+    def _count(frame: dict[str, object] | None) -> None:
+        metrics.FRAMES_OUT.inc()
+        if frame is not None and frame.get("type") == "error" and isinstance(frame.get("code"), int):
+            metrics.ERRORS.labels(str(frame["code"]) if 100 <= int(str(frame["code"])) < 200 else "other").inc()
+
+    def _append(self, append: Append) -> None:
+        around, event = self._around, append.event
+        metrics.FRAMES_IN.labels(event.TYPE).inc()
+        arrived = time.monotonic()
+        span = around.telemetry.begin(
+            f"receive {event.TYPE}", attributes={"headgate.session": self.id}, kind=SpanKind.SERVER
+        )
+        entry = self._entry(event, append.event_id or new_id(), span)
+        key = around.keys.inbound_of(self.id)
+        if append.datagram:
+            future = around.appender.append(around.keys.datagrams(key), entry, maxlen=around.settings.datagram_log_size)
+        else:
+            future = around.appender.append(key, entry)
+        future.add_done_callback(self._appended(append, entry.id, span, arrived))
+
+    def _appended(
+        self, append: Append, entry_id: str, span: OpenSpan, arrived: float
+    ) -> Callable[[asyncio.Future[str]], None]:
+        def done(future: asyncio.Future[str]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            span.end(type(error).__name__ if error else "")
+            if error is None:
+                metrics.ACK_SECONDS.observe(time.monotonic() - arrived)
+                self._core.confirmed(append, entry_id)
+            else:
+                self._core.refused(append)
+            self._act()
+
+        return done
+
+    def _close(self, code: int, reason: str, by: str = "gateway") -> None:
+        self._by = by
+        self._core.close(code, reason)
+        self._act()
+
+    def _seal(self, token: str) -> str:
+        return self._around.sealer.seal(token, self.id, os.urandom(12))
