@@ -71,8 +71,7 @@ def renew(settings: Settings, now: datetime) -> CertificateInForce:
     """Replace the development certificate; raises ConfigurationError when files are configured."""
     if settings.tls_files():
         raise ConfigurationError(
-            "the certificate comes from HEADGATE_TLS_CERT: "
-            "renew it where it was issued, then restart the gateways"
+            "the certificate comes from HEADGATE_TLS_CERT: renew it where it was issued, then restart the gateways"
         )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     # Made beside the old one and put in its place in one step: gateways may be reading it.

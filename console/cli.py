@@ -77,9 +77,7 @@ def ingress() -> None:
 
 @app.command()
 def processors(
-    only: Annotated[
-        str, typer.Option(help="Only these, comma separated: auth, channels, laravel, persistence.")
-    ] = "",
+    only: Annotated[str, typer.Option(help="Only these, comma separated: auth, channels, laravel, persistence.")] = "",
 ) -> None:
     """Run the processors: consumer groups over the log that authenticate, authorise, forward and archive."""
     from processors.app import run

@@ -164,9 +164,7 @@ class EmbeddedRedis:
         answered = asyncio.create_task(_answered(client))
         ended = asyncio.create_task(child.gave_up.wait())
         try:
-            await asyncio.wait(
-                {answered, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({answered, ended}, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
             if not answered.done():
                 raise LogUnavailable(f"{self._server} does not come up; its last words: {child.last_line}")
         finally:

@@ -113,9 +113,7 @@ _SUMMARIES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "session.auth_failed": lambda data: str(data.get("error") or ""),
     "session.closed": _code,
     "session.disconnect_requested": _code,
-    "channel.subscribe_requested": lambda data: (
-        "from a position on" if data.get("recover") else "from now on"
-    ),
+    "channel.subscribe_requested": lambda data: "from a position on" if data.get("recover") else "from now on",
     "channel.unsubscribed": lambda data: "left",
     "subscription.granted": lambda data: "granted",
     "subscription.ended": lambda data: str(data.get("reason") or ""),

@@ -111,9 +111,7 @@ def make_plan(settings: Settings, *, port: int, data_dir: Path | None) -> Plan:
 
 def _ports(settings: Settings) -> dict[str, int]:
     def taken(name: str, purpose: str) -> Callable[[int], str]:
-        return lambda port: (
-            f"port {port} ({purpose}) is taken: set {variable_of(name)} to another one, or to 0 for any"
-        )
+        return lambda port: f"port {port} ({purpose}) is taken: set {variable_of(name)} to another one, or to 0 for any"
 
     return {
         name: _port_to_use(getattr(settings, name), getattr(settings, host), kind, taken(name, purpose))

@@ -52,9 +52,7 @@ def restart_delay(deaths: int) -> float:
 class Child:
     """One child; a Component. It ends with this process, even when that is killed (console.tied)."""
 
-    def __init__(
-        self, program: Program, say: Say, *, gives_up: Callable[[int], bool] = lambda status: False
-    ) -> None:
+    def __init__(self, program: Program, say: Say, *, gives_up: Callable[[int], bool] = lambda status: False) -> None:
         """`gives_up` is asked with the exit status whether a restart is pointless."""
         self.program = program
         self._say = say

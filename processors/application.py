@@ -204,9 +204,7 @@ class Application:
 def _check(status: int) -> None:
     """Raise Unavailable for a status after which the same request can succeed."""
     if 300 <= status < 400:
-        raise Unavailable(
-            f"the application redirects ({status}), which is not followed: check HEADGATE_LARAVEL_URL"
-        )
+        raise Unavailable(f"the application redirects ({status}), which is not followed: check HEADGATE_LARAVEL_URL")
     if status in _RETRY or not (200 <= status < 300 or 400 <= status < 500):
         raise Unavailable(f"the application answered {status}")
 

@@ -54,7 +54,7 @@ class Viewer:
     async def events(self, heartbeat: float = HEARTBEAT_S) -> AsyncIterator[bytes]:
         """Server-sent events, all that is queued in one piece; `skipped` tells how many were lost."""
         yield b"retry: 1000\n\n"
-        while not self._over:
+        while self._rows or not self._over:
             try:
                 async with asyncio.timeout(heartbeat):
                     await self._news.wait()

@@ -93,9 +93,7 @@ def demo_app(settings: Settings, feed: Feed, *, stand_in: bool) -> ASGIApp:
     @app.get("/log")
     async def follow_log() -> StreamingResponse:
         """New entries as server-sent events."""
-        return StreamingResponse(
-            _events(feed), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return StreamingResponse(_events(feed), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return Guard(app)

@@ -71,9 +71,7 @@ class Signed:
         now = self._clock()
         query = request.scope["query_string"]
         target = (request.scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
-        used = self._verifier.verify(
-            request.method, target, await request.body(), request.headers.get, now=int(now)
-        )
+        used = self._verifier.verify(request.method, target, await request.body(), request.headers.get, now=int(now))
         if self._nonces.get(used, 0.0) > now:
             raise InvalidSignature("the nonce was used before")
         self._nonces[used] = now + NONCE_TTL_S

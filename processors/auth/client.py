@@ -16,6 +16,4 @@ class AuthClient:
 
     async def verify(self, entry: Entry, token: str) -> Answer:
         """The answer on `token`, which must be fit for a header; raises Unavailable, BadAnswer."""
-        return await self._application.post(
-            self._path, entry=entry, headers={"Authorization": f"Bearer {token}"}
-        )
+        return await self._application.post(self._path, entry=entry, headers={"Authorization": f"Bearer {token}"})

@@ -27,9 +27,7 @@ def _wall_ms() -> int:
 class DatagramsHandler:
     """Handles batches of the datagram log."""
 
-    def __init__(
-        self, appender: Appender, keys: Keys, maxlen: int, wall_ms: Callable[[], int] = _wall_ms
-    ) -> None:
+    def __init__(self, appender: Appender, keys: Keys, maxlen: int, wall_ms: Callable[[], int] = _wall_ms) -> None:
         """`maxlen` is about how many entries an outbound datagram log keeps."""
         self._appender = appender
         self._keys = keys
@@ -41,9 +39,7 @@ class DatagramsHandler:
         now_ms = self._wall_ms()
         passed = [told for received in batch if (told := self._told(received.entry, now_ms)) is not None]
         appends = [
-            self._appender.append(
-                Keys.datagrams(self._keys.outbound_of(told.topic)), told, maxlen=self._maxlen
-            )
+            self._appender.append(Keys.datagrams(self._keys.outbound_of(told.topic)), told, maxlen=self._maxlen)
             for told in passed
         ]
         results = await asyncio.gather(*appends, return_exceptions=True)

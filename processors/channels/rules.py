@@ -70,9 +70,7 @@ def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | R
 
 def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
     """The session joins the channel."""
-    told = SubscriptionGranted(
-        member=grant.member, recover=event.recover, stream=event.stream, frame_id=event.frame_id
-    )
+    told = SubscriptionGranted(member=grant.member, recover=event.recover, stream=event.stream, frame_id=event.frame_id)
     return Outcome.done(entry.follow("granted", told, topic=channel_topic(event.channel)))
 
 

@@ -42,9 +42,7 @@ def test_no_form_shows_a_secret(
     assert "example.test" in shown or form == ["--env"]
 
 
-def test_every_setting_is_listed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_setting_is_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The JSON form names each setting, its variable, its value and whether it was configured."""
     monkeypatch.setenv("HEADGATE_PARTITIONS", "4")
     assert run(monkeypatch, "config", "--json") == 0
@@ -77,9 +75,7 @@ def test_environment_lines_can_be_read_back(
     assert read.secret.get_secret_value() == ""
 
 
-def test_hidden_values_are_comments(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hidden_values_are_comments(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Hidden values and those of one process alone stand in comments: copied, they would be wrong."""
     monkeypatch.setenv("HEADGATE_SECRET", SECRET)
     assert run(monkeypatch, "config", "--env") == 0
@@ -88,9 +84,7 @@ def test_hidden_values_are_comments(
     assert any(line.startswith("# HEADGATE_GATEWAY_ID=") for line in lines)
 
 
-def test_a_wrong_value_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid setting ends with status 2 and one line that names the variable, not the value."""
     monkeypatch.setenv("HEADGATE_PARTITIONS", SECRET)
     assert run(monkeypatch, "config") == 2
@@ -100,9 +94,7 @@ def test_a_wrong_value_is_one_line(
     assert SECRET not in said
 
 
-def test_a_contradiction_is_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_contradiction_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that contradict each other end with status 2 and words, without a traceback."""
     monkeypatch.setenv("HEADGATE_TLS_CERT", "only-one.pem")
     assert run(monkeypatch, "certs") == 2

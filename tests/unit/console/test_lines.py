@@ -72,9 +72,7 @@ def test_a_line_is_aligned_and_tells_the_essentials() -> None:
     """A line has direction, type, short session, the channel as topic and what was said."""
     one = entry(
         "message.received",
-        MessageReceived(
-            frame={"type": "message", "channel": "lobby", "data": {"content": "hi"}}, channel="lobby"
-        ),
+        MessageReceived(frame={"type": "message", "channel": "lobby", "data": {"content": "hi"}}, channel="lobby"),
         session="01a2090b-393e-784f-a058-d998dd77c90a",
     )
     words = line_of(KEYS.inbound(0), "1700000000000-0", one).plain.split()

@@ -78,9 +78,7 @@ def test_a_short_secret_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         make_plan(Settings(), port=0, data_dir=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("kind", "setting"), [(socket.SOCK_STREAM, "API_PORT"), (socket.SOCK_DGRAM, "INGRESS_PORT")]
-)
+@pytest.mark.parametrize(("kind", "setting"), [(socket.SOCK_STREAM, "API_PORT"), (socket.SOCK_DGRAM, "INGRESS_PORT")])
 def test_a_taken_port_is_named(
     kind: socket.SocketKind, setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,9 +64,7 @@ async def gateway() -> AsyncIterator[Gateway]:
     """A caller whose clock the stand-in shares."""
     settings = Settings(secret=SecretStr(SECRET))
     app = stand_in_app(settings, lambda: caller.now)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://stand-in.test"
-    ) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://stand-in.test") as client:
         caller = Gateway(client)
         yield caller
 
@@ -102,9 +100,7 @@ async def test_a_name_has_bounds(gateway: Gateway, name: str) -> None:
     assert (await gateway.http.post("/api/demo/token", json={"name": name})).status_code == 422
 
 
-@pytest.mark.parametrize(
-    "token", ["", "x", "demo.e30", "demo.e30.00", "demo.!.x", "demo.\u00e9.x", "a.b.c.d"]
-)
+@pytest.mark.parametrize("token", ["", "x", "demo.e30", "demo.e30.00", "demo.!.x", "demo.\u00e9.x", "a.b.c.d"])
 async def test_a_made_up_token_is_refused(gateway: Gateway, token: str) -> None:
     """What was not issued here is 401, whatever it looks like."""
     answer = await gateway.post("/api/auth/verify", Authorization=f"Bearer {token}".encode().decode("latin-1"))
@@ -159,9 +155,7 @@ async def test_a_request_is_taken_once(gateway: Gateway) -> None:
     headers = Signer("default", SECRET.encode()).headers(
         "POST", "/api/webtransport/handle", raw, timestamp=NOW, nonce="once"
     )
-    answers = [
-        await gateway.http.post("/api/webtransport/handle", content=raw, headers=headers) for _ in range(2)
-    ]
+    answers = [await gateway.http.post("/api/webtransport/handle", content=raw, headers=headers) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 401]
 
 
@@ -228,9 +222,7 @@ async def test_events_are_accepted(gateway: Gateway) -> None:
         ("other:prefix", True, 403),
     ],
 )
-async def test_channels_are_for_known_users(
-    gateway: Gateway, channel: str, known: bool, status: int
-) -> None:
+async def test_channels_are_for_known_users(gateway: Gateway, channel: str, known: bool, status: int) -> None:
     """Known users may join private and presence channels, but none that ends in -forbidden; nobody else may."""
     user = (await gateway.login("Ada"))["user"]["id"] if known else "nobody"
     body = {"session": "s", "user": user, "channel": channel}

@@ -118,9 +118,7 @@ async def test_what_is_sent_is_what_is_signed(base: str, path: str, target: str)
     assert request.url.raw_path.decode() == target
     assert request.content == orjson.dumps({"text": "é", "n": 1})
     header = {name.decode().lower(): value.decode() for name, value in request.headers.raw}
-    settings().verifier().verify(
-        "POST", target, request.content, lambda name: header.get(name.lower()), now=NOW
-    )
+    settings().verifier().verify("POST", target, request.content, lambda name: header.get(name.lower()), now=NOW)
     assert header["x-webtransport-session"] == SESSION
     assert header["x-user-id"] == "Zoë"
     assert header["x-headgate-event-id"] == entry().id
@@ -210,9 +208,7 @@ async def test_what_can_succeed_later(reply: Reply) -> None:
     assert asked == 1
 
 
-@pytest.mark.parametrize(
-    "reply", [answering(200, b"<html>"), answering(200, b'{"a":'), answering(200, b"\xff")]
-)
+@pytest.mark.parametrize("reply", [answering(200, b"<html>"), answering(200, b'{"a":'), answering(200, b"\xff")])
 async def test_a_yes_that_cannot_be_read(reply: Reply) -> None:
     """A 2xx that is not JSON is a bad answer, unless nobody wanted to read it."""
     async with application(reply) as app:
@@ -233,9 +229,7 @@ async def test_an_answer_is_read_up_to_the_cap() -> None:
 async def test_a_compressed_answer_is_not_inflated() -> None:
     """Nothing is inflated: what was sent compressed against our word is a bad answer of its small size."""
     bomb = gzip.compress(b" " * 10_000_000)
-    async with application(
-        answering(200, bomb, **{"Content-Encoding": "gzip"}), laravel_answer_bytes=65536
-    ) as app:
+    async with application(answering(200, bomb, **{"Content-Encoding": "gzip"}), laravel_answer_bytes=65536) as app:
         with pytest.raises(BadAnswer, match="not JSON"):
             await app.post("/x", {}, entry=entry())
 
@@ -307,9 +301,7 @@ async def test_the_trace_goes_on_without_its_secrets() -> None:
 
     telemetry = Telemetry(exporter, "test")
     async with application(reply, telemetry=telemetry) as app:
-        await app.post(
-            "/x", {"s3cret": 1}, entry=entry().traced(SAMPLED), headers={"Authorization": "Bearer s3cret"}
-        )
+        await app.post("/x", {"s3cret": 1}, entry=entry().traced(SAMPLED), headers={"Authorization": "Bearer s3cret"})
     await telemetry.stop()
     (span,) = exporter.get_finished_spans()
     assert span.kind is SpanKind.CLIENT

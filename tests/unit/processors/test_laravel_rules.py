@@ -11,9 +11,7 @@ from schemas.events import MessagePublished, MessageReceived, SessionClosed, Ses
 from tests.unit.processors.making import SESSION, entry_of, only_frame
 
 
-def message(
-    *, member: bool = True, frame_id: str | None = None, channel: str | None = "room"
-) -> MessageReceived:
+def message(*, member: bool = True, frame_id: str | None = None, channel: str | None = "room") -> MessageReceived:
     frame: dict[str, Any] = {"type": "message", "channel": channel, "data": {"content": "hi"}}
     if frame_id is not None:
         frame["id"] = frame_id
