@@ -126,23 +126,15 @@ def tail(
     """Follow the log: every entry as it is appended, until Ctrl-C."""
     from console.embedded import log_of_dev
     from console.output import JsonLines, Lines, forget_stdout
-    from console.tail import Filter
+    from console.tail import Filter, Options
     from console.tail import tail as follow_log
     from runtime.logs import configure_logs
 
     settings = log_of_dev(Settings())
     configure_logs(settings, "tail")
+    options = Options(Filter(session, type_, topic), datagrams=datagrams, from_start=from_start, limit=limit)
     try:
-        asyncio.run(
-            follow_log(
-                settings,
-                JsonLines() if json else Lines(),
-                Filter(session, type_, topic),
-                datagrams=datagrams,
-                from_start=from_start,
-                limit=limit,
-            )
-        )
+        asyncio.run(follow_log(settings, JsonLines() if json else Lines(), options))
     except BrokenPipeError:
         forget_stdout()
 

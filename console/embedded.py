@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from console.supervisor import Child, Program, Say
 from runtime.bus.connection import connect
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable
 
 #: Servers that are looked for on PATH, in this order.
@@ -168,9 +169,7 @@ class EmbeddedRedis:
             if not answered.done():
                 raise LogUnavailable(f"{self._server} does not come up; its last words: {child.last_line}")
         finally:
-            answered.cancel()
-            ended.cancel()
-            await asyncio.gather(answered, ended, return_exceptions=True)
+            await cancel(answered, ended)
             await client.aclose()
 
 

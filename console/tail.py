@@ -15,6 +15,7 @@ from console.records import order, streams, topic_of
 from runtime.bus.connection import connect
 from runtime.bus.cursor import Batch, follow
 from runtime.settings import Settings, mask_url
+from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.keys import Keys
@@ -42,38 +43,48 @@ class Filter:
         )
 
 
-async def tail(
-    settings: Settings,
-    write: Write,
-    wanted: Filter,
-    *,
-    datagrams: bool = False,
-    from_start: bool = False,
-    limit: int | None = None,
-) -> None:
-    """Give every wanted entry to `write` as it is appended, until `limit` were given, SIGINT or SIGTERM.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is followed, from where, until when."""
+
+    wanted: Filter = Filter()
+    datagrams: bool = False
+    """The datagram logs too."""
+    from_start: bool = False
+    """From the oldest entry that is kept; otherwise only what comes."""
+    limit: int | None = None
+    """End after so many entries; None follows on."""
+
+
+async def tail(settings: Settings, write: Write, options: Options) -> None:
+    """Give every wanted entry to `write` as it is appended, until the limit, SIGINT or SIGTERM.
 
     Entries of one partition come in the order of the log; those of several partitions that are read together
     are sorted by the time of their append. Raises LogUnavailable when the server does not answer at first.
     """
-    task = asyncio.current_task()
-    assert task is not None
+    stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     client = connect(settings)
+    following = asyncio.create_task(_follow(client, settings, write, options))
+    asked = asyncio.create_task(stop.wait())
     try:
-        keys = await _keys_of_log(client, settings)
-        start = dict.fromkeys(streams(keys, datagrams=datagrams), "0" if from_start else "$")
-        left = limit
-        async for batch in follow(client, start):
-            given = _give(batch, write, wanted, left)
-            left = None if left is None else left - given
-            if left == 0:
-                return
-    except asyncio.CancelledError:
-        return  # Asked to end, by a signal.
+        await asyncio.wait({following, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            await following
     finally:
+        await cancel(following, asked)
         await client.aclose()
+
+
+async def _follow(client: aioredis.Redis, settings: Settings, write: Write, options: Options) -> None:
+    logs = streams(await _keys_of_log(client, settings), datagrams=options.datagrams)
+    left = options.limit
+    async for batch in follow(client, dict.fromkeys(logs, "0" if options.from_start else "$")):
+        given = _give(batch, write, options.wanted, left)
+        left = None if left is None else left - given
+        if left == 0:
+            return
 
 
 def _give(batch: Batch, write: Write, wanted: Filter, most: int | None) -> int:

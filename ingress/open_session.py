@@ -233,21 +233,23 @@ class OpenSession:
             f"receive {event.TYPE}", attributes={"headgate.session": self.id}, kind=SpanKind.SERVER
         )
         entry = self._entry(event, append.event_id or new_id(), span)
+        spans = (around.telemetry.begin(f"append {event.TYPE}", span.traceparent), span)
         key = around.keys.inbound_of(self.id)
         if append.datagram:
             future = around.appender.append(around.keys.datagrams(key), entry, maxlen=around.settings.datagram_log_size)
         else:
             future = around.appender.append(key, entry)
-        future.add_done_callback(self._appended(append, entry.id, span, arrived))
+        future.add_done_callback(self._appended(append, entry.id, spans, arrived))
 
     def _appended(
-        self, append: Append, entry_id: str, span: OpenSpan, arrived: float
+        self, append: Append, entry_id: str, spans: tuple[OpenSpan, ...], arrived: float
     ) -> Callable[[asyncio.Future[str]], None]:
         def done(future: asyncio.Future[str]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
-            span.end(type(error).__name__ if error else "")
+            for span in spans:
+                span.end(type(error).__name__ if error else "")
             if error is None:
                 metrics.ACK_SECONDS.observe(time.monotonic() - arrived)
                 self._core.confirmed(append, entry_id)

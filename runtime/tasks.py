@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 
-async def cancel(*tasks: asyncio.Task[None] | None) -> None:
+async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel `tasks` and wait until they have ended.
 
     Asks more than once: a cancellation that arrives while redis-py waits for a reply can come out of it as a

@@ -10,8 +10,6 @@ from typing import Any, Final
 
 import orjson
 
-#: A generator that used more of its core than this was perhaps the bottleneck itself.
-BUSY_LIMIT: Final = 0.9
 _WIDTHS: Final = (30, 10, 10, 9, 6, 10, 6)
 _TITLES: Final = ("figure", "value", "unit", "goal", "holds", "floor", "ratio")
 

@@ -8,15 +8,15 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from bench.support.figures import BUSY_LIMIT, percentile
+from bench.support.figures import percentile
+from bench.support.meter import Meter, Used
 from bench.support.session import LoadSession
 
 #: Bytes of every message, frame included.
@@ -37,7 +37,7 @@ def frame(kind: str, channel: str, number: int) -> bytes:
     return orjson.dumps(body) + b"\n"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Latencies:
     """Of one open-loop run, in ms from when each message was due, however late it was sent."""
 
@@ -48,29 +48,20 @@ class Latencies:
     """Until the sender had its ack, in order."""
     late_ms: float
     """How late the generator sent, p99."""
-    busy: float
-    """Share of its core that the generator used."""
-    cpu: dict[str, float] = field(default_factory=dict)
-    """CPU time of each service, in us a message."""
-    doubt: str = ""
+    used: Used
+    doubt: str
+    """Why this cannot be trusted; empty when it can."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Of one closed-loop run."""
 
+    messages: int
     per_second: float
-    cpu_us: float
-    """Of the server, per message."""
-    server_busy: float
-    busy: float
-    """Share of its core that was used: by the generator, and by what shares that core."""
-    doubt: str = ""
-
-
-def busy_doubt(busy: float) -> str:
-    """Why a figure cannot be trusted whose generator was this busy; empty when it can."""
-    return f"the generator's core was {busy:.0%} busy (limit {BUSY_LIMIT:.0%})" if busy > BUSY_LIMIT else ""
+    used: Used
+    doubt: str
+    """Why this cannot be trusted; empty when it can."""
 
 
 @contextmanager
@@ -98,33 +89,30 @@ class OpenLoop:
         self._late: list[float] = []
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, seconds: float, warm_up: float, cpu: Callable[[], dict[str, float]]) -> Latencies:
-        """Send for `warm_up` + `seconds`, of which the first part is not counted; `cpu` gives CPU seconds by name."""
+    async def run(self, seconds: float, warm_up: float, meter: Meter) -> Latencies:
+        """Send for `warm_up` + `seconds`, of which the first part is not counted."""
         for session in itertools.chain.from_iterable(self._pairs):
             session.on_line = self._line
         with quiet_collector():
             await self._send(self._loop.time(), warm_up)
-            before, own, began = cpu(), time.process_time(), self._loop.time()
-            counted = await self._send(began, seconds)
-            lasted = self._loop.time() - began
-            busy = (time.process_time() - own) / lasted
-            after = cpu()
+            meter.begin()
+            counted = await self._send(self._loop.time(), seconds)
+            used = meter.end()
             waiting = len(self._due) - len(self._arrived)
             await self._drain()
         missing = [number for number in counted if number not in self._arrived]
-        doubts = [busy_doubt(busy)]
+        doubt = used.doubt
         if missing:
-            doubts.append(f"{len(missing)} of {len(counted)} did not arrive within {PATIENCE_S:g} s")
+            doubt = f"{len(missing)} of {len(counted)} did not arrive within {PATIENCE_S:g} s; {doubt}"
         elif waiting > self._rate * _BACKLOG_S:
-            doubts.append(f"it fell behind: {waiting} messages were on their way at the last send")
+            doubt = f"it fell behind: {waiting} messages were on their way at the last send; {doubt}"
         return Latencies(
             messages=len(counted),
-            arrived=self._sorted(self._arrived, counted),
-            acked=self._sorted(self._acked, counted),
+            arrived=self._took(self._arrived, counted),
+            acked=self._took(self._acked, counted),
             late_ms=percentile(sorted(self._late[-len(counted) :]), 0.99),
-            busy=busy,
-            cpu={name: (after[name] - before[name]) / max(1, len(counted)) * 1e6 for name in after},
-            doubt="; ".join(filter(None, doubts)),
+            used=used,
+            doubt=doubt.removesuffix("; "),
         )
 
     async def _send(self, start: float, seconds: float) -> list[int]:
@@ -161,7 +149,7 @@ class OpenLoop:
         elif (number := received["data"]["n"]) in self._due:
             self._arrived.setdefault(number, now)
 
-    def _sorted(self, ends: dict[int, float], counted: Sequence[int]) -> list[float]:
+    def _took(self, ends: dict[int, float], counted: Sequence[int]) -> list[float]:
         return sorted((ends[number] - self._due[number]) * 1000 for number in counted if number in ends)
 
 
@@ -174,12 +162,10 @@ class ClosedLoop:
         self._answers = 0
         self._outstanding = 0
         self._sending = False
-        self._unexpected: bytes = b""
+        self._unexpected = b""
 
-    async def run(
-        self, seconds: float, warm_up: float, server: Callable[[], float], shared: Callable[[], float]
-    ) -> Accepted:
-        """Load for `warm_up` + `seconds`; `server` and what is `shared` with the generator's core give CPU seconds."""
+    async def run(self, seconds: float, warm_up: float, meter: Meter) -> Accepted:
+        """Load for `warm_up` + `seconds`, of which the first part is not counted."""
         for session in self._sessions:
             session.on_line = self._line
         self._sending = True
@@ -188,17 +174,15 @@ class ClosedLoop:
                 for _ in range(self._window):
                     self._next(session)
             await asyncio.sleep(warm_up)
-            answers, began = self._answers, time.perf_counter()
-            cpu, others, own = server(), shared(), time.process_time()
+            answers = self._answers
+            meter.begin()
             await asyncio.sleep(seconds)
-            lasted, messages = time.perf_counter() - began, self._answers - answers
-            cpu, others, own = server() - cpu, shared() - others, time.process_time() - own
+            used, messages = meter.end(), self._answers - answers
             await self._end()
-        busy = (own + others) / lasted
-        doubt = busy_doubt(busy)
-        if self._outstanding or self._unexpected or not messages:
+        doubt = used.doubt
+        if self._outstanding or self._unexpected:
             doubt = f"{self._outstanding} messages were not answered {self._unexpected[:100].decode()}"
-        return Accepted(messages / lasted, cpu / max(1, messages) * 1e6, cpu / lasted, busy, doubt)
+        return Accepted(messages, messages / used.seconds, used, doubt)
 
     async def _end(self) -> None:
         self._sending = False

@@ -11,16 +11,24 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-_CORES: Final = sorted(os.sched_getaffinity(0))
-#: The server under load has a core for itself, the generator another one.
-SERVER_CORE: Final = {_CORES[0]}
-GENERATOR_CORE: Final = {_CORES[-1]}
-ALL_CORES: Final = set(_CORES)
+#: What this process may use.
+CORES: Final = sorted(os.sched_getaffinity(0))
+#: Of one core for the server under load alone, and another one for the generator.
+SERVER_CORE: Final = CORES[0]
+GENERATOR_CORE: Final = CORES[-1]
 
 
 def pin_self(cores: Collection[int]) -> None:
     """Let this process run on `cores` only."""
     os.sched_setaffinity(0, cores)
+
+
+def busy_seconds() -> float:
+    """CPU time that the whole machine has used so far, by anybody (proc_stat(5)); time waiting for disks is idle."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> str:
@@ -33,6 +41,6 @@ def machine() -> str:
         [shutil.which("redis-server") or "redis-server", "--version"], capture_output=True, text=True, check=True
     ).stdout.split()[2]
     return (
-        f"{len(_CORES)} cores ({model}), load average {os.getloadavg()[0]:.2f} before the start; "
+        f"{len(CORES)} cores ({model}), load average {os.getloadavg()[0]:.2f} before the start; "
         f"Python {platform.python_version()}, aioquic {importlib.metadata.version('aioquic')}, Redis {redis.removeprefix('v=')}"
     )

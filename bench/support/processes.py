@@ -44,6 +44,11 @@ class Process:
             raise RuntimeError(f"{self.name} does not run")
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self, ready: Ready) -> None:
         """Start it and wait until `ready`; raises RuntimeError with its output when it ends or takes too long."""
         with self._log.open("ab") as output:

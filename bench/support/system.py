@@ -35,10 +35,6 @@ class System:
     gateway_port: int
     echo_port: int
 
-    def cpu_seconds(self) -> dict[str, float]:
-        """CPU time so far of every process on the path."""
-        return {name: process.cpu_seconds() for name, process in self.processes.items() if name != "echo"}
-
 
 @asynccontextmanager
 async def system() -> AsyncIterator[System]:

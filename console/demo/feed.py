@@ -17,6 +17,7 @@ from runtime.backoff import backoff
 from runtime.bus.connection import connect
 from runtime.bus.cursor import Batch, follow
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.events import AuthRequested
 
@@ -62,7 +63,8 @@ class Viewer:
                 yield b": heartbeat\n\n"
                 continue
             self._news.clear()
-            yield self._take()
+            if self._rows:
+                yield self._take()
 
     def _take(self) -> bytes:
         events = [b"data: %b\n\n" % row for row in self._rows]
@@ -92,9 +94,7 @@ class Feed:
         """Send every viewer away."""
         for viewer in self._viewers:
             viewer.end()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
         if self._client is not None:
             await self._client.aclose()
 

@@ -199,6 +199,7 @@ async def test_one_trace_leads_from_the_frame_to_the_delivery(running: System) -
     (way, *_) = await eventually(ways, 10)
     assert way == ["receive message.received", "process laravel", "process router", "deliver publication"]
     found = exported()
+    assert "append message.received" in {span["name"] for span in found.values()}
     asked = [span for span in found.values() if "/api/webtransport/handle" in json.dumps(span["attributes"])]
     assert len(asked) == 1
     (message,) = [row for row in await running.laravel.messages() if row["event_id"] == ack["event"]]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-import console.embedded as embedded
 from console.embedded import find_server, log_of_dev
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
@@ -40,7 +40,7 @@ def test_the_packaged_server_is_the_last_resort(tmp_path: Path, monkeypatch: pyt
 def test_no_server_at_all_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any server, the error says what to install or to set."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match="HEADGATE_REDIS_URL"):
         find_server()
 

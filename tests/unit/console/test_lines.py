@@ -64,7 +64,8 @@ def test_printable_leaves_text_alone_and_cuts() -> None:
 @pytest.mark.parametrize("type_", sorted(EVENTS))
 def test_every_event_type_has_a_line(type_: str) -> None:
     """No type, even with data that is not as it should be, ends the command."""
-    for data in ({}, {"frame": 1, "info": 2, "code": {}}, [], None, "text"):
+    broken: list[Any] = [{}, {"frame": 1, "info": 2, "code": {}}, [], None, "text"]
+    for data in broken:
         assert type_ in line_of(KEYS.outbound(1), "1700000000000-3", entry(type_, data)).plain
 
 

@@ -1,0 +1,156 @@
+"""The frames in docs/wire-protocol.md, given to the code that reads and writes frames."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import pytest
+
+from ingress.hub import placed
+from ingress.session import Now, OpenAndSend, Outgoing, Send, Session, SessionLimits, requests
+from processors.channels.rules import datagram, whispered
+from schemas.codec import DEFAULT_LIMITS, FrameDecoder, decode_frame
+from schemas.entry import Entry
+from schemas.events import (
+    AuthenticatedDelivery,
+    AuthFailedDelivery,
+    DatagramPublished,
+    MessagePublished,
+    SubscribedDelivery,
+    UnsubscribedDelivery,
+)
+from tests.unit.docs.reading import blocks, section, text
+
+PAGE: Final = text("wire-protocol.md")
+CLIENT: Final = section(PAGE, "## From the client")
+GATEWAY: Final = section(PAGE, "## From the gateway")
+LIMITS: Final = SessionLimits(
+    frame=DEFAULT_LIMITS,
+    auth_timeout=5,
+    verdict_timeout=10,
+    auth_pending_bytes=65_536,
+    max_channels=100,
+    ping_interval=25,
+    pong_timeout=8,
+)
+
+
+def frames(part: str) -> list[dict[str, Any]]:
+    """The frames of the JSON examples in `part`, as a stream's decoder gives them."""
+    found: list[dict[str, Any]] = []
+    for block in blocks(part, "json"):
+        decoder = FrameDecoder()
+        found += decoder.feed(block.encode())
+        decoder.finish()
+    return found
+
+
+def documented(kind: str) -> list[dict[str, Any]]:
+    """The documented frames of the gateway of one type."""
+    return [frame for frame in frames(GATEWAY) if frame["type"] == kind]
+
+
+def at(seconds: float) -> Now:
+    """So long after the session began."""
+    return Now(seconds, 1_767_225_600_000)
+
+
+def written(session: Session) -> list[dict[str, Any]]:
+    """The frames that the session wants written now."""
+    return [effect.frame for effect in session.effects() if isinstance(effect, Send | OpenAndSend) and effect.frame]
+
+
+def send(session: Session, *sent: dict[str, Any]) -> None:
+    """The client writes frames on its control stream."""
+    for frame in sent:
+        session.stream_data(0, json.dumps(frame).encode(), False, True, at(0))
+
+
+def opened() -> Session:
+    """A session that is authenticated."""
+    session = Session("s", LIMITS, lambda token: token, at(0))
+    send(session, {"type": "auth", "protocol": 1, "token": "t"})
+    session.authenticated(AuthenticatedDelivery(user="7", stream=0, protocol=1), at(0))
+    return session
+
+
+@pytest.mark.parametrize("part", [CLIENT, GATEWAY, section(PAGE, "## Datagrams")])
+def test_examples_are_frames(part: str) -> None:
+    """Every JSON example parses as frames, each with a type, within the limits."""
+    found = frames(part)
+    assert found
+    assert all(isinstance(frame["type"], str) for frame in found)
+
+
+def test_the_documented_auth_frame_is_accepted() -> None:
+    """The example of `auth` makes an authentication request."""
+    (frame,) = (frame for frame in frames(CLIENT) if frame["type"] == "auth")
+    assert requests.auth(frame, 0, lambda token: token).protocol == 1
+
+
+@pytest.mark.parametrize("frame", frames(CLIENT), ids=lambda frame: str(frame["type"]))
+def test_documented_requests_are_accepted(frame: dict[str, Any]) -> None:
+    """No example of a client's frame is answered by an error or closes the session."""
+    if frame["type"] == "auth":
+        return
+    session = opened()
+    session.subscribed("news", SubscribedDelivery(epoch="e", offset=0))
+    session.channels -= {"news"} if frame["type"] == "subscribe" else set()
+    session.effects()
+    send(session, frame)
+    assert not [one for one in written(session) if one["type"] in ("error", "disconnect")]
+
+
+def test_documented_answers_have_the_fields_that_are_sent() -> None:
+    """`auth_success`, `auth_failed`, `subscribed`, `unsubscribed`, `ping`, `pong` and `disconnect` look as documented."""
+    session = opened()
+    send(session, {"type": "ping", "id": "p1"})
+    session.subscribed("news", SubscribedDelivery(epoch="e", offset=1, members=[{"id": "7"}], stream=0, frame_id="s1"))
+    session.unsubscribed("news", 0, "u1")
+    session.tick(at(26))
+    session.close(3001, "the gateway is shutting down: connect again")
+    refused = Session("s", LIMITS, lambda token: token, at(0))
+    send(refused, {"type": "auth", "token": "t"})
+    refused.auth_failed(AuthFailedDelivery(error="no", stream=0))
+    sent = {frame["type"]: frame for frame in written(session)} | {"auth_failed": written(refused)[0]}
+    assert set(sent) == {"auth_success", "auth_failed", "pong", "subscribed", "unsubscribed", "ping", "disconnect"}
+    for kind, frame in sent.items():
+        assert documented(kind)[0].keys() == frame.keys(), kind
+    assert documented("auth_success")[0]["pingInterval"] == sent["auth_success"]["pingInterval"]
+    assert UnsubscribedDelivery(reason="unsubscribed").TYPE == "delivery.unsubscribed"
+
+
+def test_a_documented_acknowledgement_has_the_fields_that_are_sent() -> None:
+    """`ack` names the client's frame and the entry."""
+    session = opened()
+    session.effects()
+    send(session, {"type": "message", "id": "m1", "channel": "c", "data": 1})
+    (append,) = (effect for effect in session.effects() if type(effect).__name__ == "Append")
+    session.confirmed(append, "event")  # type: ignore[arg-type]  # named above
+    assert [frame.keys() for frame in written(session)] == [documented("ack")[0].keys()]
+
+
+def test_documented_broadcasts_have_their_place() -> None:
+    """The example of a broadcast has the epoch and the offset that the gateway adds."""
+    (example,) = documented("channel_broadcast")
+    bare = {key: value for key, value in example.items() if key not in ("epoch", "offset")}
+    assert Outgoing(placed(bare, example["epoch"], example["offset"])).frame == example
+
+
+def test_documented_whispers_and_datagrams_are_what_members_receive() -> None:
+    """The examples of whispers and datagrams become what is documented, with the sender stamped."""
+    whisper = next(frame for frame in frames(CLIENT) if frame["type"] == "client-typing")
+    event = requests.append_for("s", whisper, 0, {"presence-lobby"}).event
+    entry = Entry.of(event, id="e", ts=0, session="s", user="7")
+    published = whispered(entry, event).emits[0].event()  # type: ignore[arg-type]  # it is a whisper
+    assert isinstance(published, MessagePublished)
+    assert published.frame == documented("client-typing")[0]
+
+    (example,) = blocks(section(PAGE, "## Datagrams"), "json")
+    received = requests.datagram(decode_frame(example.encode()), {"presence-lobby"})
+    told = datagram(Entry.of(received, id="d", ts=0, session="s", user="7"), received, 0)
+    assert isinstance(told, Entry)
+    passed = told.event()
+    assert isinstance(passed, DatagramPublished)
+    assert passed.frame == received.frame | {"from": {"id": "7"}}
