@@ -20,6 +20,7 @@ from console.supervisor import Child, Program
 from runtime.http import HttpServer
 from runtime.service import Component
 from runtime.settings import mask_url
+from runtime.tasks import cancel
 from schemas.errors import ConfigurationError
 
 #: Seconds beyond the drain time that a stopping service may take.
@@ -190,9 +191,7 @@ async def run(plan: Plan) -> None:
             await starting
             await waiting
     finally:
-        starting.cancel()
-        waiting.cancel()
-        await asyncio.gather(starting, waiting, return_exceptions=True)
+        await cancel(starting, waiting)
         terminal.say("dev", "ends")
         await tree.stop()
 

@@ -21,6 +21,10 @@ from schemas.keys import Keys
 from schemas.signing import Signer, Verifier, check_secret
 
 
+#: What stands in the place of a secret.
+MASK = "**********"
+
+
 def _gateway_id() -> str:
     """A name for this incarnation of a gateway: a restarted one is another gateway."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -29,7 +33,9 @@ def _gateway_id() -> str:
 class Settings(BaseSettings):
     """Everything that can be configured; `headgate config` prints the values in force."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADGATE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HEADGATE_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     # The log
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="The Redis or Valkey server that holds the log.")
@@ -55,46 +61,46 @@ class Settings(BaseSettings):
 
     # The gateway
     ingress_host: str = Field("::", description="Address of the WebTransport listener; `::` is IPv4 and IPv6.")
-    ingress_port: int = Field(4433, ge=0, le=65535)
+    ingress_port: int = Field(4433, ge=0, le=65535, description="UDP port of the WebTransport listener.")
     ingress_path: str = Field("/", description="Path of the WebTransport endpoint.")
     ingress_http_host: str = Field("127.0.0.1", description="Operator listener of a gateway: health and metrics.")
-    ingress_http_port: int = Field(9101, ge=0, le=65535)
+    ingress_http_port: int = Field(9101, ge=0, le=65535, description="TCP port of that operator listener.")
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
-    tls_key: Path | None = Field(None, description="PEM private key of tls_cert.")
+    tls_key: Path | None = Field(None, description="PEM private key of HEADGATE_TLS_CERT.")
     data_dir: Path = Field(Path(".headgate"), description="Where development certificates and embedded data live.")
     auth_timeout: float = Field(5.0, gt=0, description="Time for the first frame and for the application's verdict.")
     auth_pending_bytes: int = Field(65_536, ge=0, description="Held per session while its auth is pending.")
-    frame_bytes: int = Field(65_536, ge=64)
-    frame_depth: int = Field(32, ge=1)
-    frame_keys: int = Field(1024, ge=1)
+    frame_bytes: int = Field(65_536, ge=64, description="Longest frame from a client.")
+    frame_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a frame.")
+    frame_keys: int = Field(1024, ge=1, description="Most keys and elements in a frame, all levels together.")
     max_channels: int = Field(100, ge=1, description="Channels per session.")
     max_streams: int = Field(32, ge=1, description="Streams a client may have open.")
     max_unsent_bytes: int = Field(1_048_576, ge=65_536, description="Unsent per session, then close 3008.")
     max_sessions: int = Field(10_000, ge=1, description="Sessions per gateway process.")
-    ping_interval: float = Field(25.0, gt=0)
-    pong_timeout: float = Field(8.0, gt=0)
+    ping_interval: float = Field(25.0, gt=0, description="Between pings to a client of protocol 1.")
+    pong_timeout: float = Field(8.0, gt=0, description="Silence after a ping that closes the session.")
 
     # The application
     laravel_url: str = Field("http://127.0.0.1:8000", description="Base URL of the Laravel application.")
-    laravel_verify_path: str = "/api/auth/verify"
-    laravel_handle_path: str = "/api/webtransport/handle"
-    laravel_event_path: str = "/api/webtransport/event"
-    laravel_authorize_path: str = "/api/webtransport/authorize"
-    laravel_timeout: float = Field(5.0, gt=0)
+    laravel_verify_path: str = Field("/api/auth/verify", description="Whose token is this?")
+    laravel_handle_path: str = Field("/api/webtransport/handle", description="Takes messages, answers them.")
+    laravel_event_path: str = Field("/api/webtransport/event", description="Takes connection events.")
+    laravel_authorize_path: str = Field("/api/webtransport/authorize", description="May this user join?")
+    laravel_timeout: float = Field(5.0, gt=0, description="For a whole request to the application.")
     laravel_answer_bytes: int = Field(262_144, ge=1024, description="Longest answer that is read.")
     laravel_connections: int = Field(64, ge=1, description="Requests in flight per processor and process.")
 
     # Processors and egress
-    processors_http_host: str = "127.0.0.1"
-    processors_http_port: int = Field(9102, ge=0, le=65535)
+    processors_http_host: str = Field("127.0.0.1", description="Operator listener of the processors.")
+    processors_http_port: int = Field(9102, ge=0, le=65535, description="TCP port of that operator listener.")
     api_host: str = Field("127.0.0.1", description="Address of the HTTP API that the application calls.")
-    api_port: int = Field(3001, ge=0, le=65535)
+    api_port: int = Field(3001, ge=0, le=65535, description="TCP port of the HTTP API, health and metrics.")
     archive_url: str = Field("sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive.")
 
     # What operators see
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least.")
+    log_format: Literal["console", "json"] = Field("console", description="For people, or one JSON object a line.")
     traces: str = Field("none", description="`none`, `otlp` (OTEL_EXPORTER_OTLP_* apply) or `file:PATH` (JSON lines).")
     trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
     drain_seconds: float = Field(10.0, ge=0, description="Time a stopping service has to finish what it holds.")
@@ -150,14 +156,16 @@ class Settings(BaseSettings):
             elif isinstance(value, tuple):
                 value = ",".join(value)
             elif isinstance(value, dict):
-                value = ",".join(f"{key}:**********" for key in value)
+                value = ",".join(f"{key}:{MASK}" for key in value)
             shown[name] = "" if value is None else str(value)
         return shown
 
 
 def mask_url(url: str) -> str:
-    """`url` with its password hidden."""
+    """`url` without what could be a secret: its password, and the values of its query."""
     parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":**********@")))
+    netloc = parts.netloc
+    if parts.password:
+        netloc = netloc.replace(f":{parts.password}@", f":{MASK}@")
+    query = "&".join(f"{pair.partition('=')[0]}={MASK}" for pair in parts.query.split("&")) if parts.query else ""
+    return url if netloc == parts.netloc and not query else urlunsplit(parts._replace(netloc=netloc, query=query))

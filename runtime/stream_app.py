@@ -47,7 +47,7 @@ class StreamApplication:
     ) -> None:
         """`reads` and `writes` name the streams and events that belong in the AsyncAPI document."""
         self.groups = {group.group: group for group in groups}
-        broker = RedisBroker(settings.redis_url, logger=logging.getLogger("faststream"))
+        broker = RedisBroker(settings.redis_url, logger=logging.getLogger("headgate.faststream"))
         broker.subscriber(
             stream=StreamSub(settings.keys.control(), last_id="$", polling_interval=BLOCK_MS),
             no_reply=True,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench.support.machine import CORES, busy_seconds
+from bench.support.machine import busy_seconds
 from bench.support.processes import Process
 
 #: A generator that used more of its core than this was perhaps the bottleneck itself.
@@ -65,7 +66,7 @@ class Meter:
             seconds=seconds,
             cpu=cpu,
             generator=(own + sum(cpu[name] for name in self._beside)) / seconds,
-            others=max(0.0, everybody - own - sum(cpu.values())) / (seconds * len(CORES)),
+            others=max(0.0, everybody - own - sum(cpu.values())) / (seconds * (os.cpu_count() or 1)),
         )
 
     def _read(self) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from console.cli import app
@@ -26,7 +27,8 @@ from tests.unit.docs.reading import ROOT, Link, anchors, blocks, code, links, pa
 
 PACKAGES: Final = ("schemas", "runtime", "ingress", "processors", "egress", "console")
 METRIC: Final = re.compile(r"(Counter|Gauge|Histogram)\(\s*\"(headgate_\w+)\"")
-API_BODIES: Final = {
+COMMAND: Final = re.compile(r"(?:^|[`/ ])headgate ([a-z]+)((?: +--[a-z-]+| +[^`#\n ]+)*)", re.MULTILINE)
+API_BODIES: Final[dict[str, type[BaseModel]]] = {
     "### `POST /send-to-session`": SendToSession,
     "### `POST /send-to-user`": SendToUser,
     "### `POST /broadcast-to-channel`": Broadcast,
@@ -103,13 +105,15 @@ def test_every_key_is_documented() -> None:
     logs, gateway = (keys.inbound("p"), keys.outbound("q")), keys.delivery("GATEWAY")
     parts = ("state", "history", "seen", "seen_before", "subscribers", "gateways", "members", "channels")
     made = {
-        *logs, gateway, keys.datagrams(gateway), keys.gateways(), keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
+        *logs, gateway, keys.datagrams(gateway), keys.gateways(),
+        keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
         *(make(log) for log in logs for make in (keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"))),
         *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels")),
         keys.sessions("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
     }  # fmt: skip
-    shown = {code(one) for cells in rows(section(text("architecture.md"), "## Keys"))[1:] for one in cells[0].split(", ")}
+    table = rows(section(text("architecture.md"), "## Keys"))[1:]
+    shown = {code(one) for cells in table for one in cells[0].split(", ")}
     assert shown == made
 
 
@@ -124,13 +128,12 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_command_that_is_shown_exists() -> None:
-    """Commands and options of `headgate` in fenced blocks and code exist, and each command is shown in operate.md or README.md."""
+    """The options that pages give to `headgate` commands exist, and every command is shown somewhere."""
     commands: Any = get_command(app)
     known = set(commands.commands)
     shown = set()
     for page in pages():
-        found = re.findall(r"(?:^|[`/ ])headgate ([a-z]+)((?: +--[a-z-]+| +[^`#\n ]+)*)", page.read_text("utf-8"), re.MULTILINE)
-        for name, rest in found:
+        for name, rest in COMMAND.findall(page.read_text("utf-8")):
             if name not in known:
                 continue
             shown.add(name)
