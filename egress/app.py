@@ -84,6 +84,8 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     appender = Appender(client)
     store, directory = TopicStore(client, settings, now_ms), Directory(client, keys)
     streams = _streams(settings, client, appender, telemetry, store, directory)
+    connection = LogConnection(client, settings)
+    health.add(connection.problem)
     health.add(streams.problem)
     services = Services(
         Publisher(appender, keys, telemetry, now_ms),
@@ -93,7 +95,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     )
     api = SignedRequests(create(services), client=client, keys=keys, verifier=verifier)
     server = HttpServer(api, settings.api_host, settings.api_port, drain=settings.drain_seconds)
-    return [LogConnection(client, settings), telemetry, appender, streams, server], health
+    return [connection, telemetry, appender, streams, server], health
 
 
 def _streams(

@@ -103,14 +103,16 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     """The parts of a gateway in start order. Raises ConfigurationError."""
     telemetry = Telemetry.from_settings(settings, "ingress")
     client = connect(settings)
+    connection = LogConnection(client, settings)
     appender = Appender(client)
     gateway = Gateway(settings, appender, telemetry)
     deliveries = Deliveries(settings, client, gateway.hub, telemetry)
     health = Health()
+    health.add(connection.problem)
     health.add(deliveries.problem)
     operator = HttpServer(operator_app(health), settings.ingress_http_host, settings.ingress_http_port)
     return [
-        LogConnection(client, settings),
+        connection,
         telemetry,
         appender,
         operator,

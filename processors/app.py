@@ -149,9 +149,11 @@ def build(settings: Settings, only: Collection[str] | None = None) -> tuple[list
         settings, "processors", plan.groups, reads=_reads(settings), writes=_writes(settings)
     )
     health = Health()
+    connection = LogConnection(client, settings)
+    health.add(connection.problem)
     health.add(application.problem)
     http = HttpServer(_operator_app(health, application), settings.processors_http_host, settings.processors_http_port)
-    return [LogConnection(client, settings), appender, telemetry, *plan.needs, application, http], health
+    return [connection, appender, telemetry, *plan.needs, application, http], health
 
 
 async def run(settings: Settings, only: Collection[str] | None = None) -> None:

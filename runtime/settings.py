@@ -20,7 +20,6 @@ from schemas.errors import ConfigurationError
 from schemas.keys import Keys
 from schemas.signing import Signer, Verifier, check_secret
 
-
 #: What stands in the place of a secret.
 MASK = "**********"
 
@@ -69,7 +68,9 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
     tls_key: Path | None = Field(None, description="PEM private key of HEADGATE_TLS_CERT.")
     data_dir: Path = Field(Path(".headgate"), description="Where development certificates and embedded data live.")
-    auth_timeout: float = Field(5.0, gt=0, description="Time for the first frame and for the application's verdict.")
+    auth_timeout: float = Field(
+        5.0, gt=0, description="Until the auth frame; HEADGATE_LARAVEL_TIMEOUT more for the verdict."
+    )
     auth_pending_bytes: int = Field(65_536, ge=0, description="Held per session while its auth is pending.")
     frame_bytes: int = Field(65_536, ge=64, description="Longest frame from a client.")
     frame_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a frame.")

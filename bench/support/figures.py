@@ -34,13 +34,30 @@ class Figure:
 
     @classmethod
     def of(
-        cls, name: str, value: float, unit: str, what: str, *, goal: str = "", floor: float | None = None, doubt: str = ""
+        cls,
+        name: str,
+        value: float,
+        unit: str,
+        what: str,
+        *,
+        goal: str = "",
+        floor: float | None = None,
+        doubt: str = "",
     ) -> Figure:
         """A figure with what follows from its parts; a `doubt` is a reason not to trust it."""
         holds = not doubt and (not goal or met(goal, value))
         ratio = round(value / floor, 2) if floor else None
         rounded = None if floor is None else rounded_to(floor)
-        return cls(name, rounded_to(value), unit, goal, holds, rounded, ratio, f"{what}; NOT TRUSTED: {doubt}" if doubt else what)
+        return cls(
+            name,
+            rounded_to(value),
+            unit,
+            goal,
+            holds,
+            rounded,
+            ratio,
+            f"{what}; NOT TRUSTED: {doubt}" if doubt else what,
+        )
 
     def as_json(self) -> str:
         """One line."""

@@ -34,7 +34,11 @@ def busy_seconds() -> float:
 def machine() -> str:
     """Cores, processor, load before the start, and the versions that matter."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     redis = subprocess.run(

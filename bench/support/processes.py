@@ -33,7 +33,9 @@ class Process:
         self.name = name
         self._command = [sys.executable, str(ROOT / "console" / "tied.py"), str(os.getpid()), *command]
         self._folder = folder
-        self._env = {key: value for key, value in os.environ.items() if not key.startswith("HEADGATE_")} | dict(env or {})
+        self._env = {key: value for key, value in os.environ.items() if not key.startswith("HEADGATE_")} | dict(
+            env or {}
+        )
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
 

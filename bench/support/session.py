@@ -20,11 +20,16 @@ from aioquic.h3.events import HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, QuicEvent, StreamDataReceived
+from aioquic.tls import Epoch
 
 WITHIN_S: Final = 20.0
 _PONG: Final = b'{"type":"pong"}\n'
 _IDLE_TIMEOUT_S: Final = 3600.0
 _SOCKET_BUFFER: Final = 1 << 20
+#: As browsers acknowledge: every second packet, at the latest after this time, and with any data that leaves earlier.
+#: aioquic by itself sends a packet for the acknowledgement alone, after 1 ms, whatever else it sends.
+_ACK_DELAY_S: Final = 0.025
+_ACK_EVERY: Final = 2
 
 
 class ExactSelector(selectors.EpollSelector):
@@ -67,6 +72,9 @@ class LoadSession:
             max_datagram_frame_size=65_536,
         )
         self._quic = QuicConnection(configuration=configuration)
+        self._quic._ack_delay = _ACK_DELAY_S
+        self._unacknowledged = 0
+        self._has_data = False
         self._h3 = H3Connection(self._quic, enable_webtransport=True)
         self._control = -1
         self._rest = b""
@@ -107,6 +115,7 @@ class LoadSession:
     def send(self, data: bytes) -> None:
         """Write to the control stream; what is written in one turn of the loop leaves together."""
         self._quic.send_stream_data(self._control, data)
+        self._has_data = True
         self._wake()
 
     async def ask(self, frame: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -148,6 +157,7 @@ class LoadSession:
                 # An ICMP error about an earlier packet, which QUIC sends again.
                 continue
             self._quic.receive_datagram(data, self._address, now)
+            self._unacknowledged += 1
         self._handle_events()
 
     def _handle_events(self) -> None:
@@ -187,7 +197,13 @@ class LoadSession:
         self._will_transmit = False
         if self._socket.fileno() < 0:
             return
-        for data, _ in self._quic.datagrams_to_send(now=self._loop.time()):
+        now = self._loop.time()
+        space = self._quic._spaces.get(Epoch.ONE_RTT)
+        if space is not None and space.ack_at is not None and (self._has_data or self._unacknowledged >= _ACK_EVERY):
+            space.ack_at = now
+        self._has_data = False
+        for data, _ in self._quic.datagrams_to_send(now=now):
+            self._unacknowledged = 0
             try:
                 self._socket.send(data)
             except OSError:

@@ -40,7 +40,9 @@ class System:
 async def system() -> AsyncIterator[System]:
     """A running system until the block ends, with the settings that Headgate has by default."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True))
+        )
         processes: dict[str, Process] = {}
         redis_port, app_port, echo_port = free_port(), free_port(), free_port(socket.SOCK_DGRAM)
         redis, answers = redis_process(folder, redis_port)
@@ -61,7 +63,10 @@ async def system() -> AsyncIterator[System]:
         ports = {"ingress": free_port(), "processors": free_port(), "egress": free_port()}
         gateway_port = free_port(socket.SOCK_DGRAM)
         own = {
-            "ingress": {"HEADGATE_INGRESS_PORT": str(gateway_port), "HEADGATE_INGRESS_HTTP_PORT": str(ports["ingress"])},
+            "ingress": {
+                "HEADGATE_INGRESS_PORT": str(gateway_port),
+                "HEADGATE_INGRESS_HTTP_PORT": str(ports["ingress"]),
+            },
             "processors": {"HEADGATE_PROCESSORS_HTTP_PORT": str(ports["processors"])},
             "egress": {"HEADGATE_API_PORT": str(ports["egress"])},
         }

@@ -56,6 +56,8 @@ class Session:
             return
         self._pong_due = None
         stream = self._streams.receive(stream_id, bidirectional=bidirectional)
+        if self._control == NO_STREAM and bidirectional:
+            self._control = stream_id
         held_before = len(self._held)
         try:
             for frame in stream.decoder.feed(data):
@@ -215,10 +217,11 @@ class Session:
         if self.state is State.CLOSED:
             return
         reason = clip_reason(reason)
-        if self._control != NO_STREAM:
-            self._push(
-                Outgoing({"type": "disconnect", "code": int(code), "reason": reason, "reconnect": reconnects(code)})
-            )
+        notice = {"type": "disconnect", "code": int(code), "reason": reason, "reconnect": reconnects(code)}
+        if self.state is State.OPEN:
+            self._push(Outgoing(notice))
+        elif self._streams.writable(self._control):
+            self._answer(self._control, notice)
         self.closed()
         self._effects.append(Close(int(code), reason))
 

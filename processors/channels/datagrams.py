@@ -17,7 +17,7 @@ from schemas.events import DatagramReceived
 from schemas.keys import Keys
 
 PASSED = Counter("headgate_datagrams_passed", "Datagrams passed on to their channel.")
-DROPPED = Counter("headgate_datagrams_dropped", "Datagrams that were not passed on.", ["reason"])
+DROPPED = Counter("headgate_channels_datagrams_dropped", "Datagrams that were not passed on.", ["reason"])
 
 
 def _wall_ms() -> int:

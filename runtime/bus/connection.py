@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import redis.asyncio as aioredis
 import structlog
 from redis.asyncio.retry import Retry
@@ -17,10 +19,13 @@ from redis.exceptions import (
 )
 
 from runtime.settings import Settings, mask_url
+from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable
 
 log = structlog.get_logger()
 
+#: How often a service makes sure that the log still answers, in seconds.
+PING_S = 1.0
 #: A blocking read waits at most this long, so that a stopping service is never held up for more.
 BLOCK_MS = 1000
 #: What XREAD and XREADGROUP answer without decoding: (key, [(id, fields)]) by stream.
@@ -60,15 +65,34 @@ class LogConnection:
     def __init__(self, client: aioredis.Redis, settings: Settings) -> None:
         self._client = client
         self._settings = settings
+        self._answers = True
+        self._watch: asyncio.Task[None] | None = None
+
+    def problem(self) -> str | None:
+        """Why nothing can be appended or read now, or None."""
+        return None if self._answers else "the log does not answer"
 
     async def start(self) -> None:
         """Raises LogUnavailable or ConfigurationError."""
         await check_server(self._client, self._settings)
         log.info("log.connected", durable=await durability(self._client))
+        self._watch = asyncio.create_task(self._ping(), name="log-watch")
 
     async def stop(self) -> None:
         """Close the connections."""
+        await cancel(self._watch)
         await self._client.aclose()
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_S)
+            try:
+                await self._client.ping()
+                self._answers = True
+            except RedisError as error:
+                if self._answers:
+                    log.error("log.away", error=type(error).__name__)
+                self._answers = False
 
 
 async def check_server(client: aioredis.Redis, settings: Settings) -> None:

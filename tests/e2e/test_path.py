@@ -15,7 +15,6 @@ from tests.support.client import Client, Frames, json_frame
 from tests.support.system import System, system
 from tests.support.waiting import eventually
 
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -254,9 +254,7 @@ async def test_refusals_have_one_shape(api: Api) -> None:
         assert (answer.status_code, list(answer.json())) == (status, ["error"])
     signer = api.settings.signer()
     headers = signer.headers("POST", "/disconnect", b"{", timestamp=int(time.time()), nonce="broken")
-    answer = await api.http.post(
-        "/disconnect", content=b"{", headers=headers | {"Content-Type": "application/json"}
-    )
+    answer = await api.http.post("/disconnect", content=b"{", headers=headers | {"Content-Type": "application/json"})
     assert (answer.status_code, list(answer.json())) == (422, ["error"])
     too_long = await api.post("/disconnect", {"userId": "7"}, idempotency_key="k" * 256)
     assert too_long.status_code == 422
@@ -265,12 +263,10 @@ async def test_refusals_have_one_shape(api: Api) -> None:
 async def test_unsigned_replayed_and_oversized_requests_stay_outside(api: Api) -> None:
     """401 without a signature and for a nonce that was used, 413 for a body over the limit."""
     body = b'{"userId": 7, "message": {}}'
-    headers = api.settings.signer().headers(
-        "POST", "/send-to-user", body, timestamp=int(time.time()), nonce="once"
-    ) | {"Content-Type": "application/json"}
-    statuses = [
-        (await api.http.post("/send-to-user", content=body, headers=headers)).status_code for _ in range(2)
-    ]
+    headers = api.settings.signer().headers("POST", "/send-to-user", body, timestamp=int(time.time()), nonce="once") | {
+        "Content-Type": "application/json"
+    }
+    statuses = [(await api.http.post("/send-to-user", content=body, headers=headers)).status_code for _ in range(2)]
     assert statuses == [200, 401]
     assert 0 < await api.client.ttl(api.keys.nonce("default", "once")) <= 600
     assert (await api.http.get("/sessions")).status_code == 401
@@ -284,8 +280,7 @@ async def test_a_repeated_call_with_one_key_is_delivered_once(api: Api) -> None:
     await api.open("s1", "7", "room")
     body = {"channel": "room", "message": 1}
     ids = [
-        (await api.post("/broadcast-to-channel", body, idempotency_key=key)).json()["id"]
-        for key in ("k1", "k1", "k2")
+        (await api.post("/broadcast-to-channel", body, idempotency_key=key)).json()["id"] for key in ("k1", "k1", "k2")
     ]
     assert ids[0] == ids[1] != ids[2]
 

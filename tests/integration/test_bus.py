@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from runtime.bus.appender import Appender
-from runtime.bus.connection import check_server, connect, durability
+from runtime.bus.connection import LogConnection, check_server, connect, durability
 from runtime.bus.cursor import follow
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.lanes import one_by_one
@@ -373,6 +373,18 @@ async def test_following_goes_on_after_a_restart(bus: Bus, server: RedisServer) 
     await eventually(writes, 10)
     await eventually(lambda: got == [1, 2], 10)
     task.cancel()
+
+
+async def test_a_log_that_goes_away_is_a_problem_until_it_is_back(settings: Settings, server: RedisServer) -> None:
+    """Readiness follows the server: not ready while it does not answer, ready again without a restart."""
+    connection = LogConnection(connect(settings), settings)
+    await connection.start()
+    assert connection.problem() is None
+    await server.kill()
+    await eventually(lambda: connection.problem() is not None, 10)
+    await server.restart()
+    await eventually(lambda: connection.problem() is None, 10)
+    await connection.stop()
 
 
 async def test_a_server_that_would_lose_entries_is_refused() -> None:

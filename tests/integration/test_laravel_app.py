@@ -65,9 +65,7 @@ async def http(app: LaravelApp) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def post(
-    http: httpx.AsyncClient, target: str, body: object, *, user: str = "", **headers: str
-) -> httpx.Response:
+async def post(http: httpx.AsyncClient, target: str, body: object, *, user: str = "", **headers: str) -> httpx.Response:
     """Send a signed request; `headers` by their names with _ for -."""
     raw = json.dumps(body, ensure_ascii=False).encode()
     extra = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -88,9 +86,7 @@ async def test_a_token_says_whose_it_is(app: LaravelApp, http: httpx.AsyncClient
         {"user": {"id": for_ever.user_id, "info": {"name": "ada"}}},
     )
 
-    answer = await http.post(
-        VERIFY, headers=signed(VERIFY) | {"Authorization": f"Bearer {for_an_hour.token}"}
-    )
+    answer = await http.post(VERIFY, headers=signed(VERIFY) | {"Authorization": f"Bearer {for_an_hour.token}"})
     assert answer.json()["user"]["id"] == for_ever.user_id
     assert answer.json()["expires_at"] == pytest.approx(time.time() + 3600, abs=60)
 
@@ -166,9 +162,7 @@ async def test_the_query_string_is_signed_as_sent(http: httpx.AsyncClient) -> No
     assert (answer.status_code, answer.json()) == (200, {"type": "private_message", "ok": True})
 
 
-async def test_a_message_is_stored_and_answered_with_a_broadcast(
-    app: LaravelApp, http: httpx.AsyncClient
-) -> None:
+async def test_a_message_is_stored_and_answered_with_a_broadcast(app: LaravelApp, http: httpx.AsyncClient) -> None:
     """A channel message is kept to the last space, with its trace, and its answer is for the channel."""
     ada, content = await app.token("ada"), "  Grüße, 世界 🌊 \n"
 

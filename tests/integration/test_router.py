@@ -65,9 +65,7 @@ async def test_a_redelivered_batch_gives_identical_deliveries(w: World) -> None:
     joiner = next(n for n, one in enumerate(first) if one.type == "delivery.subscribed")
     assert [one.id for one in again] == [one.id for one in first]
     # The first in a presence channel now sees those that came meanwhile, and is told of them all the same.
-    assert [one for n, one in enumerate(again) if n != joiner] == [
-        one for n, one in enumerate(first) if n != joiner
-    ]
+    assert [one for n, one in enumerate(again) if n != joiner] == [one for n, one in enumerate(first) if n != joiner]
     assert again[joiner].payload()["offset"] == first[joiner].payload()["offset"] == 0
     assert await w.client.hgetall(w.keys.topic(PRESENCE, "gateways")) == {b"g1": b"2"}
     assert await w.client.llen(w.keys.topic(PRESENCE, "history")) == 2
@@ -104,9 +102,7 @@ async def test_a_repeat_is_recognised_for_the_window_and_forgotten_later(w: Worl
         (None, False, []),
     ],
 )
-async def test_recovery_tells_the_truth(
-    position: tuple[str, int] | None, recovered: bool, missed: list[int]
-) -> None:
+async def test_recovery_tells_the_truth(position: tuple[str, int] | None, recovered: bool, missed: list[int]) -> None:
     """Of a history of three, what is missed comes back whole, or the subscriber is told that it cannot."""
     async with world(history_size=3) as w:
         await w.route(grant(ROOM, "a", "g1"), *(message(ROOM, n) for n in range(1, 8)))
@@ -141,9 +137,7 @@ async def test_members_join_with_their_first_session_and_leave_with_their_last(w
     ana, bo = {"id": "7", "name": "Ana"}, {"id": "8"}
     await w.route(grant(PRESENCE, "bo", "g2", "8", member=bo))
     await w.take("g2")
-    await w.route(
-        grant(PRESENCE, "ana1", "g1", "7", member=ana), grant(PRESENCE, "ana2", "g2", "7", member=ana)
-    )
+    await w.route(grant(PRESENCE, "ana1", "g1", "7", member=ana), grant(PRESENCE, "ana2", "g2", "7", member=ana))
     joined = ("presence", {"change": "joined", "member": ana, "exclude": "ana1"})
     at_first, at_second = await w.take("g1"), await w.take("g2")
     assert [kind for kind, _ in at_first] == ["presence", "subscribed"]

@@ -93,9 +93,7 @@ class PhpServer:
     It can be stopped and started again on the same port, so that a test can take the application away.
     """
 
-    def __init__(
-        self, arguments: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str], workers: int
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str], workers: int) -> None:
         """`arguments` follow `php -S address`; `log` is the file that takes its output."""
         self._arguments = arguments
         self._log = log

@@ -101,9 +101,7 @@ async def test_datagrams_of_both_codecs_are_read(page: Page, frame: dict[str, An
     assert await page.evaluate(DECODE, list(datagram)) == frame
 
 
-@pytest.mark.parametrize(
-    "datagram", [b"", b"\xc1", b"\x93\x01\x02", b"\x82\xa1a\x01", b"\x80\x80", b"\x91" * 64, b"{"]
-)
+@pytest.mark.parametrize("datagram", [b"", b"\xc1", b"\x93\x01\x02", b"\x82\xa1a\x01", b"\x80\x80", b"\x91" * 64, b"{"])
 async def test_a_broken_datagram_is_refused(page: Page, datagram: bytes) -> None:
     """A datagram that is cut short, holds more than one value, no map or unknown bytes is an error."""
     with pytest.raises(Exception, match="Error"):

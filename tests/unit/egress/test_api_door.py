@@ -104,9 +104,7 @@ async def test_a_previous_key_still_verifies(door: Door) -> None:
         ({"sent": b"{ }"}, "does not match"),
     ],
 )
-async def test_a_wrong_signature_is_named_and_burns_nothing(
-    door: Door, changes: dict[str, Any], words: str
-) -> None:
+async def test_a_wrong_signature_is_named_and_burns_nothing(door: Door, changes: dict[str, Any], words: str) -> None:
     """401 with the reason, and the nonce stays fresh: only who has the secret can use one up."""
     answer = await door.post(**changes)
     assert answer.status_code == 401

@@ -183,9 +183,7 @@ def test_a_frame_with_raw_bytes_travels_as_msgpack() -> None:
     assert made.payload()["frame"]["data"] == b"\xff\x00"
     operation = plan(entry("channel:room", event)).operation
     assert isinstance(operation, Publish)
-    ((_, _, subscribed),) = told(
-        "channel:room", SubscriptionGranted(), granted(missed=((1, operation.payload),))
-    )
+    ((_, _, subscribed),) = told("channel:room", SubscriptionGranted(), granted(missed=((1, operation.payload),)))
     assert subscribed["publications"] == [{"offset": 1, "frame": {"type": "blob", "data": b"\xff\x00"}}]
 
 

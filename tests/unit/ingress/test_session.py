@@ -149,6 +149,7 @@ def test_bad_beginnings_close_with_their_code(data: bytes, code: int) -> None:
     """Whatever is wrong before authentication closes the session with the code that names it."""
     client = Client().raw(data)
     assert [close.code for close in client.closes] == [code]
+    assert [(frame["type"], frame["code"]) for _, frame in client.sent] == [("disconnect", code)]
     assert client.appends == []
 
 

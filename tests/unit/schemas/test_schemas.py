@@ -16,7 +16,7 @@ from schemas.entry import JSON, MSGPACK, Entry
 from schemas.errors import ConfigurationError, ErrorCode, InvalidEntry, InvalidSignature, InvalidTopic
 from schemas.events import EVENTS, MessageReceived, SessionOpened, SubscribeRequested
 from schemas.keys import Keys, partition_of
-from schemas.sealing import Sealer, SealBroken
+from schemas.sealing import SealBroken, Sealer
 from schemas.signing import Signer, Verifier, canonical, check_secret, signature
 from schemas.topics import ChannelKind, TopicKind, channel_kind, split_topic
 
@@ -97,7 +97,7 @@ def test_what_follows_from_an_entry_has_its_context_and_a_derived_id() -> None:
 
 def test_every_event_type_has_one_name_and_its_fields_are_documented_by_a_model() -> None:
     """No two events share a type, and each can be found by it."""
-    assert all(model.TYPE == name for name, model in EVENTS.items())
+    assert all(name == model.TYPE for name, model in EVENTS.items())
     assert {"message.received", "message.published", "delivery.publication"} <= EVENTS.keys()
     assert SubscribeRequested.model_fields.keys() >= {"channel", "stream", "frame_id", "recover"}
 

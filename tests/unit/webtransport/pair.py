@@ -82,9 +82,7 @@ class Pair:
             ),
             original_destination_connection_id=self.client.original_destination_connection_id,
         )
-        self.server = WebTransportConnection(
-            self.quic, early=early, max_pending_datagrams=max_pending_datagrams
-        )
+        self.server = WebTransportConnection(self.quic, early=early, max_pending_datagrams=max_pending_datagrams)
         self.events: list[WebTransportEvent] = []
         self.client_events: list[QuicEvent | H3Event] = []
         self.session_id = -1
@@ -100,9 +98,7 @@ class Pair:
         quiet = 0
         while quiet < 4:
             self.now += 0.01
-            carried = self._carry(self.client, self.quic, CLIENT) + self._carry(
-                self.quic, self.client, SERVER
-            )
+            carried = self._carry(self.client, self.quic, CLIENT) + self._carry(self.quic, self.client, SERVER)
             quiet = 0 if carried else quiet + 1
 
     def _carry(self, source: QuicConnection, target: QuicConnection, address: tuple[str, int]) -> int:
@@ -140,13 +136,9 @@ class Pair:
 
     # What the client does
 
-    def request(
-        self, *headers: tuple[bytes, bytes], protocol: bytes = b"webtransport", path: bytes = b"/"
-    ) -> int:
+    def request(self, *headers: tuple[bytes, bytes], protocol: bytes = b"webtransport", path: bytes = b"/") -> int:
         """Send CONNECT and return its stream id."""
-        return self.request_on(
-            self.client.get_next_available_stream_id(), *headers, protocol=protocol, path=path
-        )
+        return self.request_on(self.client.get_next_available_stream_id(), *headers, protocol=protocol, path=path)
 
     def request_on(
         self,

@@ -32,9 +32,7 @@ GONE = 0x170D7B68
 #: HTTP/3 and WebTransport frames and capsules with any content, to get past the first check.
 capsules = st.builds(
     lambda kind, value: kind + bytes([len(value)]) + value,
-    st.sampled_from(
-        [b"\x00", b"\x01", b"\x04", b"\x40\x41", b"\x40\x54", b"\x00\x68\x43", b"\x00\x80\x00\x78\xae"]
-    ),
+    st.sampled_from([b"\x00", b"\x01", b"\x04", b"\x40\x41", b"\x40\x54", b"\x00\x68\x43", b"\x00\x80\x00\x78\xae"]),
     st.binary(max_size=40),
 )
 
@@ -42,9 +40,7 @@ capsules = st.builds(
 def test_a_session_opens_with_the_chosen_protocol(make_pair: Callable[..., Pair]) -> None:
     """The request is told with its headers, and the answer is 200 with the protocol that was chosen."""
     pair = make_pair()
-    stream_id = pair.request(
-        (b"origin", b"https://app.test"), (b"wt-available-protocols", b'"v2", "v1"'), path=b"/x?y"
-    )
+    stream_id = pair.request((b"origin", b"https://app.test"), (b"wt-available-protocols", b'"v2", "v1"'), path=b"/x?y")
     pair.run()
     request = pair.take(SessionRequested)
     assert (request.path, request.origin, request.protocols) == ("/x?y", "https://app.test", ("v2", "v1"))
@@ -434,9 +430,7 @@ def test_a_broken_client_ends_only_once(pair: Pair) -> None:
     ),
     st.booleans(),
 )
-def test_no_bytes_make_it_fail(
-    identity: TlsIdentity, pieces: list[tuple[int, bytes, bool]], opened: bool
-) -> None:
+def test_no_bytes_make_it_fail(identity: TlsIdentity, pieces: list[tuple[int, bytes, bool]], opened: bool) -> None:
     """Whatever a client writes on its streams, the server answers by the rules and never raises."""
     pair = Pair(identity)
     pair.run()

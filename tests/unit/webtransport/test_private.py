@@ -20,9 +20,7 @@ PACKAGE = Path(ingress.webtransport.__path__[0])
 
 
 @pytest.mark.parametrize(("owner", "attribute", "purpose"), LEANED_ON, ids=lambda value: value)
-def test_each_attribute_exists(
-    owner: str, attribute: str, purpose: str, make_pair: Callable[..., Pair]
-) -> None:
+def test_each_attribute_exists(owner: str, attribute: str, purpose: str, make_pair: Callable[..., Pair]) -> None:
     """aioquic still has each private attribute; the message says what is lost without it."""
     pair = make_pair()
     owners: dict[str, object] = {
@@ -37,11 +35,7 @@ def test_each_attribute_exists(
 
 def _private_attributes(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
-    own = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-    }
+    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
     used = {
         node.attr
         for node in ast.walk(tree)
@@ -58,9 +52,7 @@ def test_the_list_is_complete() -> None:
 
 def test_no_other_module_leans_on_private_attributes() -> None:
     """aioquic's private attributes are used in one module only."""
-    others = {
-        path.name: _private_attributes(path) for path in PACKAGE.glob("*.py") if path.name != "private.py"
-    }
+    others = {path.name: _private_attributes(path) for path in PACKAGE.glob("*.py") if path.name != "private.py"}
     assert {name: used for name, used in others.items() if used} == {}
 
 
@@ -119,9 +111,7 @@ def test_gaps_in_a_stream_do_not_take_memory(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("frame_type", [FrameType.HEADERS, FrameType.SETTINGS])
-def test_large_frames_are_refused_by_their_length(
-    frame_type: FrameType, make_pair: Callable[..., Pair]
-) -> None:
+def test_large_frames_are_refused_by_their_length(frame_type: FrameType, make_pair: Callable[..., Pair]) -> None:
     """A frame that would have to be held whole is refused when its length is read, not when it is there."""
     pair = make_pair(late_settings=True)
     header = encode_uint_var(frame_type) + encode_uint_var(2**30)
