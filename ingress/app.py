@@ -29,6 +29,8 @@ log = structlog.get_logger()
 CERTIFICATE_CHECK_S = 3600.0
 #: Streams that HTTP/3 needs besides the client's own: the session's request; control, QPACK and grease.
 _HTTP3_BIDIRECTIONAL, _HTTP3_UNIDIRECTIONAL = 1, 4
+#: Connections beyond the sessions, so that a client over the limit is told so and not left without an answer.
+_SPARE_CONNECTIONS = 256
 
 
 def certificate_files(settings: Settings) -> CertificateFiles:
@@ -55,7 +57,7 @@ class Listener:
                     bidirectional_streams=settings.max_streams + _HTTP3_BIDIRECTIONAL,
                     unidirectional_streams=settings.max_streams + _HTTP3_UNIDIRECTIONAL,
                 ),
-                max_connections=settings.max_sessions,
+                max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
             ),
         )
         self._renewal: asyncio.Task[None] | None = None

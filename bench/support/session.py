@@ -7,6 +7,7 @@ read until there are none, so that one transmission answers them all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import selectors
 import socket
@@ -75,6 +76,7 @@ class LoadSession:
         self._quic._ack_delay = _ACK_DELAY_S
         self._unacknowledged = 0
         self._has_data = False
+        self._must_send = False
         self._h3 = H3Connection(self._quic, enable_webtransport=True)
         self._control = -1
         self._rest = b""
@@ -138,6 +140,7 @@ class LoadSession:
     def close(self) -> None:
         """Close the connection and the socket; waits for nothing."""
         self._quic.close()
+        self._must_send = True
         self._transmit()
         if self._timer is not None:
             self._timer.cancel()
@@ -198,17 +201,11 @@ class LoadSession:
         if self._socket.fileno() < 0:
             return
         now = self._loop.time()
-        space = self._quic._spaces.get(Epoch.ONE_RTT)
-        if space is not None and space.ack_at is not None and (self._has_data or self._unacknowledged >= _ACK_EVERY):
-            space.ack_at = now
-        self._has_data = False
-        for data, _ in self._quic.datagrams_to_send(now=now):
-            self._unacknowledged = 0
-            try:
-                self._socket.send(data)
-            except OSError:
-                # A full buffer: to QUIC, a lost packet.
-                continue
+        if self._has_to_send(now):
+            for data, _ in self._quic.datagrams_to_send(now=now):
+                # What a full buffer does not take is a lost packet to QUIC.
+                with contextlib.suppress(OSError):
+                    self._socket.send(data)
         timer_at = self._quic.get_timer()
         if timer_at != self._timer_at or self._timer is None:
             if self._timer is not None:
@@ -216,7 +213,21 @@ class LoadSession:
             self._timer_at = timer_at
             self._timer = None if timer_at is None else self._loop.call_at(timer_at, self._timer_fired)
 
+    def _has_to_send(self, now: float) -> bool:
+        """Whether asking aioquic is worth it, which costs as much when there is nothing."""
+        if self._control < 0:
+            return True
+        space = self._quic._spaces[Epoch.ONE_RTT]
+        if space.ack_at is not None and (self._has_data or self._unacknowledged >= _ACK_EVERY):
+            space.ack_at = now
+        due = self._has_data or self._must_send or (space.ack_at is not None and space.ack_at <= now)
+        if due:
+            self._has_data = self._must_send = False
+            self._unacknowledged = 0
+        return due
+
     def _timer_fired(self) -> None:
         self._timer = None
+        self._must_send = True
         self._quic.handle_timer(now=self._loop.time())
         self._handle_events()

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 import pytest_asyncio
 
+from schemas.codec import encode_frame
 from tests.support.client import Client, Frames, json_frame
 from tests.support.system import System, system
 from tests.support.waiting import eventually
@@ -71,6 +72,39 @@ async def test_the_older_clients_exact_sequence_works(running: System) -> None:
         assert broadcast["data"]["content"] == "to the older client"
         stream.write(json_frame({"type": "message", "channel": "room-1", "data": {"content": "from it"}}))
         assert (await other.wait_type("channel_broadcast"))["data"]["content"] == "from it"
+
+
+async def test_frames_come_on_any_stream_in_any_encoding(running: System) -> None:
+    """A second stream may speak msgpack and is answered there; what comes on a one-way stream is answered by a push."""
+    async with running.client() as client:
+        login = await running.laravel.token("streams")
+        await client.authenticate(login.token)
+        second = await client.transport.open_bidirectional()
+        second.write(encode_frame({"type": "echo", "n": 1, "id": "a"}, "msgpack"), end=True)
+        frames = Frames(second)
+        answers = [await frames.next(), await frames.next()]
+        assert [answer["type"] for answer in answers] == ["ack", "echo"]
+        with pytest.raises(EOFError):
+            await frames.next()
+        one_way = await client.transport.open_unidirectional()
+        one_way.write(json_frame({"type": "echo", "n": 2, "id": "b"}), end=True)
+        assert (await client.wait_type("echo"))["n"] == 2
+        await client.wait_type("ack", id="b")
+
+
+async def test_the_log_is_readable_with_redis_cli(running: System) -> None:
+    """Nothing but redis-cli is needed to read what a client sent."""
+    async with running.client() as client:
+        await member(running, client, "readable", "room-r")
+        await client.message("room-r", "written for people")
+        log = running.keys.inbound_of(client.session)
+    process = await asyncio.create_subprocess_exec(
+        "redis-cli", "-p", str(running.redis.port), "XRANGE", log, "-", "+", stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    lines = output.decode().splitlines()
+    assert "message.received" in lines
+    assert any('"content":"written for people"' in line for line in lines)
 
 
 async def test_a_message_crosses_gateways_and_is_stored_by_laravel(running: System) -> None:

@@ -26,6 +26,7 @@ from aioquic.h3.connection import H3_ALPN, FrameType, H3Connection
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection, QuicConnectionState, stream_is_client_initiated
+from cryptography.hazmat.primitives import hashes
 
 from ingress.webtransport.capsules import CapsuleReader, Close, Drain, encode
 from ingress.webtransport.codes import from_http3, to_http3
@@ -173,6 +174,12 @@ class WebTransportClient:
     def vanish(self) -> None:
         """Close the socket and tell nobody, as a machine does that loses its power."""
         self._link.drop()
+
+    @property
+    def certificate_hash(self) -> bytes:
+        """SHA-256 of the certificate that the server showed."""
+        certificate = self._quic.tls._peer_certificate
+        return certificate.fingerprint(hashes.SHA256()) if certificate else b""
 
     @property
     def is_disconnected(self) -> bool:
