@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,13 +14,9 @@ import redis.asyncio as aioredis
 
 from ingress import app
 from ingress.app import Listener
-from ingress.gateway import Gateway
 from ingress.server.certificates import certificate_hash, development_certificate
-from runtime.bus.appender import Appender
 from runtime.bus.connection import connect
-from runtime.service import Component
 from runtime.settings import Settings
-from runtime.telemetry import Telemetry
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 from tests.support.wt_client import SessionRefusedError
@@ -38,6 +34,21 @@ def settings_for(server: RedisServer, folder: Path, **more: object) -> Settings:
     return Settings.model_validate({"ingress_http_port": 0, "partitions": 2} | values)
 
 
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Listener]:
+    """A whole gateway in this process until the block ends; gives its listener."""
+    components, _ = app.build(settings)
+    for component in components:
+        await component.start()
+    try:
+        listener = components[-1]
+        assert isinstance(listener, Listener)
+        yield listener
+    finally:
+        for component in reversed(components):
+            await component.stop()
+
+
 async def served_hash(listener: Listener) -> bytes:
     """The SHA-256 of the certificate that a new connection is shown."""
     client = await wt_connect(f"https://127.0.0.1:{listener.quic.port}/")
@@ -50,17 +61,12 @@ async def test_a_development_certificate_is_renewed_before_it_ends(
 ) -> None:
     """A gateway that runs for weeks shows new connections a certificate that browsers still accept."""
     monkeypatch.setattr(app, "CERTIFICATE_CHECK_S", 0.05)
-    settings = settings_for(server, tmp_path)
-    listener = Listener(settings, Gateway(settings, Appender(connect(settings)), Telemetry(None, "test")))
-    await listener.start()
-    try:
+    async with gateway(settings_for(server, tmp_path)) as listener:
         first = await served_hash(listener)
         aging = development_certificate(tmp_path, datetime.now(UTC))
         aging.certificate.unlink()
         development_certificate(tmp_path, datetime.now(UTC) - timedelta(days=12))
         await eventually(lambda: _renewed(listener, first, aging.certificate), 10)
-    finally:
-        await listener.stop()
 
 
 async def _renewed(listener: Listener, first: bytes, path: Path) -> bool:
@@ -70,10 +76,7 @@ async def _renewed(listener: Listener, first: bytes, path: Path) -> bool:
 
 async def test_sighup_reads_the_certificate_again(server: RedisServer, tmp_path: Path) -> None:
     """New connections get the certificate on disk after SIGHUP; a session that is open goes on."""
-    settings = settings_for(server, tmp_path)
-    listener = Listener(settings, Gateway(settings, Appender(connect(settings)), Telemetry(None, "test")))
-    await listener.start()
-    try:
+    async with gateway(settings_for(server, tmp_path)) as listener:
         old = await served_hash(listener)
         async with await wt_connect(f"https://127.0.0.1:{listener.quic.port}/") as client:
             development_certificate(tmp_path, datetime.now(UTC)).certificate.unlink()
@@ -83,9 +86,6 @@ async def test_sighup_reads_the_certificate_again(server: RedisServer, tmp_path:
             stream = await client.open_bidirectional()
             stream.write(b'{"type":"auth","token":"t","protocol":1,"id":5}')
             assert (await client.wait_closed()).code == 4400
-    finally:
-        await listener.stop()
-        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 
 
 async def _changed(listener: Listener, old: bytes) -> bool:
@@ -95,13 +95,8 @@ async def _changed(listener: Listener, old: bytes) -> bool:
 async def test_what_is_not_ours_gets_a_status_and_a_full_gateway_says_so(server: RedisServer, tmp_path: Path) -> None:
     """Another path is 404; beyond the limit of sessions it is 503, and a place that is freed is given again."""
     settings = settings_for(server, tmp_path, max_sessions=1)
-    components, health = app.build(settings)
-    await _start(components)
-    listener = components[-1]
-    assert isinstance(listener, Listener)
-    url = f"https://127.0.0.1:{listener.quic.port}"
-    try:
-        assert health.problems() == ["starting or stopping"]
+    async with gateway(settings) as listener:
+        url = f"https://127.0.0.1:{listener.quic.port}"
         with pytest.raises(SessionRefusedError) as refused:
             await wt_connect(f"{url}/elsewhere")
         assert refused.value.status == 404
@@ -110,32 +105,18 @@ async def test_what_is_not_ours_gets_a_status_and_a_full_gateway_says_so(server:
                 await wt_connect(f"{url}/")
             assert refused.value.status == 503
         await eventually(lambda: _connects(f"{url}/"), 10)
-    finally:
-        await _stop(components)
 
 
 async def test_a_gateway_says_that_it_lives_and_leaves_nothing_behind(server: RedisServer, tmp_path: Path) -> None:
     """While it runs it is in the list of gateways; after a clean stop neither the entry nor its streams remain."""
     settings = settings_for(server, tmp_path, gateway_id="g1")
     client: aioredis.Redis = connect(settings)
-    components, _ = app.build(settings)
-    await _start(components)
-    await eventually(lambda: client.zscore(settings.keys.gateways(), "g1"), 10)
-    await client.xadd(settings.keys.delivery("g1"), {"not": "an entry"})
-    await _stop(components)
+    async with gateway(settings):
+        await eventually(lambda: client.zscore(settings.keys.gateways(), "g1"), 10)
+        await client.xadd(settings.keys.delivery("g1"), {"not": "an entry"})
     assert await client.zscore(settings.keys.gateways(), "g1") is None
     assert await client.exists(settings.keys.delivery("g1")) == 0
     await client.aclose()
-
-
-async def _start(components: list[Component]) -> None:
-    for component in components:
-        await component.start()
-
-
-async def _stop(components: list[Component]) -> None:
-    for component in reversed(components):
-        await component.stop()
 
 
 async def _connects(url: str) -> bool:
