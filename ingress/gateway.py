@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import structlog
 
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 #: How often deadlines are looked at, in seconds: as late as one is noticed.
 TICK_S = 0.25
+#: A draining gateway lets go of one session in this time on average, in seconds, within half its drain time.
+DRAIN_PACE_S = 0.01
 
 
 def session_limits(settings: Settings) -> SessionLimits:
@@ -35,6 +38,9 @@ def session_limits(settings: Settings) -> SessionLimits:
         verdict_timeout=settings.auth_timeout + settings.laravel_timeout,
         auth_pending_bytes=settings.auth_pending_bytes,
         max_channels=settings.max_channels,
+        frames_per_second=settings.frames_per_second,
+        bytes_per_second=settings.bytes_per_second,
+        datagrams_per_second=settings.datagrams_per_second,
         ping_interval=settings.ping_interval,
         pong_timeout=settings.pong_timeout,
     )
@@ -82,8 +88,16 @@ class Gateway:
     async def drain(self) -> None:
         """Close every session with 3001 and wait until their ends are in the log, at most the drain time."""
         self._draining = True
+        spread = min(self._settings.drain_seconds / 2, len(self.hub) * DRAIN_PACE_S)
+        loop = asyncio.get_running_loop()
         for member in self.hub.members():
-            member.disconnect(CloseCode.SHUTDOWN, "the gateway is shutting down: connect again")
+            # Not all at once: their clients connect again, each within moments.
+            loop.call_later(
+                random.uniform(0, spread),
+                member.disconnect,
+                CloseCode.SHUTDOWN,
+                "the gateway is shutting down: connect again",
+            )
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
                 await self.hub.empty.wait()

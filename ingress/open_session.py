@@ -83,6 +83,10 @@ class OpenSession:
         self._core = Session(session_id, around.limits, self._seal, now())
         self._by = "client"
         self._logged = False
+        self._unconfirmed = 0
+        """Bytes of entries that are on their way to the log."""
+        self._paused = False
+        self._flush: asyncio.TimerHandle | None = None
 
     # What the transport tells.
 
@@ -110,7 +114,7 @@ class OpenSession:
 
     def datagram(self, data: bytes) -> None:
         """A datagram from the client."""
-        dropped = self._core.datagram(data)
+        dropped = self._core.datagram(data, now())
         if dropped is not None:
             metrics.DATAGRAMS_DROPPED.labels(dropped).inc()
         self._act()
@@ -218,6 +222,25 @@ class OpenSession:
         if wrote and transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
             self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
             self._act()
+        if self._flush is None and (wait := self._core.flush_after) is not None:
+            self._flush = asyncio.get_running_loop().call_later(wait, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush = None
+        self._core.flush()
+        self._act()
+
+    def _weigh(self, change: int) -> None:
+        """Read on only while the log keeps up: what it has not confirmed holds the client back, not our memory."""
+        self._unconfirmed += change
+        limit = self._around.settings.unconfirmed_bytes
+        if not self._paused and self._unconfirmed > limit:
+            self._paused = True
+            metrics.PAUSED.inc()
+            self._transport.pause_reading()
+        elif self._paused and self._unconfirmed <= limit // 2:
+            self._paused = False
+            self._transport.resume_reading()
 
     @staticmethod
     def _count(frame: dict[str, object] | None) -> None:
@@ -234,25 +257,27 @@ class OpenSession:
         )
         entry = self._entry(event, append.event_id or new_id(), span)
         spans = (around.telemetry.begin(f"append {event.TYPE}", span.traceparent), span)
+        self._weigh(len(entry.data))
         key = around.keys.inbound_of(self.id)
         if append.datagram:
             future = around.appender.append(around.keys.datagrams(key), entry, maxlen=around.settings.datagram_log_size)
         else:
             future = around.appender.append(key, entry)
-        future.add_done_callback(self._appended(append, entry.id, spans, arrived))
+        future.add_done_callback(self._appended(append, entry, spans, arrived))
 
     def _appended(
-        self, append: Append, entry_id: str, spans: tuple[OpenSpan, ...], arrived: float
+        self, append: Append, entry: Entry, spans: tuple[OpenSpan, ...], arrived: float
     ) -> Callable[[asyncio.Future[str]], None]:
         def done(future: asyncio.Future[str]) -> None:
             if future.cancelled():
                 return
             error = future.exception()
+            self._weigh(-len(entry.data))
             for span in spans:
                 span.end(type(error).__name__ if error else "")
             if error is None:
                 metrics.ACK_SECONDS.observe(time.monotonic() - arrived)
-                self._core.confirmed(append, entry_id)
+                self._core.confirmed(append, entry.id)
             else:
                 self._core.refused(append)
             self._act()

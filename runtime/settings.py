@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     frame_bytes: int = Field(65_536, ge=64, description="Longest frame from a client.")
     frame_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a frame.")
     frame_keys: int = Field(1024, ge=1, description="Most keys and elements in a frame, all levels together.")
+    frames_per_second: float = Field(200.0, gt=0, description="Frames per session; twice that at once. More: 3013.")
+    bytes_per_second: float = Field(1_048_576.0, gt=0, description="Bytes on streams per session; as frames.")
+    datagrams_per_second: float = Field(120.0, gt=0, description="Datagrams per session; more are dropped.")
+    unconfirmed_bytes: int = Field(
+        131_072, ge=1024, description="Sent by a session and not yet in the log, until it is read no further."
+    )
     max_channels: int = Field(100, ge=1, description="Channels per session.")
     max_streams: int = Field(32, ge=1, description="Streams a client may have open.")
     max_unsent_bytes: int = Field(1_048_576, ge=65_536, description="Unsent per session, then close 3008.")

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ingress.session import requests
-from ingress.session.effects import Append, Close, Effect, OpenAndSend, Send, SendDatagram
+from ingress.session.compression import expanded
+from ingress.session.effects import Append, Close, Effect
 from ingress.session.limits import Now, SessionLimits
 from ingress.session.outgoing import Outgoing
+from ingress.session.rate import TokenBucket
 from ingress.session.requests import BadRequest
 from ingress.session.states import STEPS, State, Step
 from ingress.session.streams import ClientStream, ClientStreams
+from ingress.session.writer import Manner, Writer
 from schemas.close_codes import CloseCode, clip_reason, reconnects
-from schemas.codec import Encoding, EncodingError, FrameError, decode_frame
+from schemas.codec import FrameError, decode_frame
 from schemas.errors import ErrorCode, error_frame
 from schemas.events import NO_STREAM, AuthenticatedDelivery, AuthFailedDelivery, SubscribedDelivery
 
@@ -28,12 +31,14 @@ class Session:
         self.user = ""
         self.channels: set[str] = set()
         """Channels whose grant has arrived."""
-        self.protocol: int | None = None
         self._limits = limits
         self._seal = seal
+        self._effects: list[Effect] = []
         self._streams = ClientStreams(limits.frame, limits.reply_timeout)
-        self._control = NO_STREAM
-        self._datagram_encoding: Encoding | None = None
+        self._writer = Writer(self._streams, self._effects)
+        self._frames = TokenBucket(limits.frames_per_second, now.monotonic)
+        self._bytes = TokenBucket(limits.bytes_per_second, now.monotonic)
+        self._datagrams = TokenBucket(limits.datagrams_per_second, now.monotonic)
         self._held: list[tuple[ClientStream, dict[str, Any]]] = []
         self._held_bytes = 0
         self._asked: set[str] = set()
@@ -41,12 +46,22 @@ class Session:
         self._deadline: float | None = now.monotonic + limits.auth_timeout
         self._ping_at: float | None = None
         self._pong_due: float | None = None
-        self._effects: list[Effect] = []
 
     def effects(self) -> list[Effect]:
         """What is to be done now; asking takes it away."""
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
+
+    @property
+    def flush_after(self) -> float | None:
+        """When pushes wait for company: in how many seconds `flush` is due."""
+        return self._writer.flush_after
+
+    def flush(self) -> None:
+        """Write the pushes that wait."""
+        if not self._is_closed():
+            self._writer.flush()
 
     # What the client does.
 
@@ -56,11 +71,17 @@ class Session:
             return
         self._pong_due = None
         stream = self._streams.receive(stream_id, bidirectional=bidirectional)
-        if self._control == NO_STREAM and bidirectional:
-            self._control = stream_id
+        if self._writer.control == NO_STREAM and bidirectional:
+            self._writer.control = stream_id
+        if not self._bytes.take(len(data), now.monotonic):
+            self._too_fast("bytes", self._limits.bytes_per_second)
+            return
         held_before = len(self._held)
         try:
             for frame in stream.decoder.feed(data):
+                if not self._frames.take(1, now.monotonic):
+                    self._too_fast("frames", self._limits.frames_per_second)
+                    return
                 self._frame(stream, frame, now)
                 if self._is_closed():
                     return
@@ -79,12 +100,15 @@ class Session:
                 return
         if ended:
             self._streams.end(stream, now.monotonic)
-            self._finish(stream)
+            self._writer.finish(stream)
 
-    def datagram(self, data: bytes) -> str | None:
+    def datagram(self, data: bytes, now: Now) -> str | None:
         """A datagram; gives why it was dropped, or None when it is appended."""
+        self._pong_due = None
         if self.state is not State.OPEN:
             return "unauthenticated"
+        if not self._datagrams.take(1, now.monotonic):
+            return "rate"
         try:
             frame = decode_frame(data, self._limits.frame)
             event = requests.datagram(frame, self.channels)
@@ -92,7 +116,7 @@ class Session:
             return "malformed"
         except BadRequest:
             return "no_channel"
-        self._datagram_encoding = "json" if data[:1] == b"{" else "msgpack"
+        self._writer.manner.datagrams = "json" if data[:1] == b"{" else "msgpack"
         self._effects.append(Append(event, datagram=True))
         return None
 
@@ -107,7 +131,7 @@ class Session:
             self._streams.forget(stream_id)
             return
         self._streams.end(stream, now.monotonic)
-        self._finish(stream)
+        self._writer.finish(stream)
 
     # What became of appends.
 
@@ -132,7 +156,7 @@ class Session:
         self.state = State.OPEN
         self._deadline = None
         self.user = event.user or ""
-        if self.protocol is not None:
+        if self._writer.manner.protocol is not None:
             self._ping_at = now.monotonic + self._limits.ping_interval
         frame = {
             "type": "auth_success",
@@ -146,7 +170,7 @@ class Session:
         held, self._held, self._held_bytes = self._held, [], 0
         for stream, waiting in held:
             self._frame(stream, waiting, now)
-            self._finish(stream)
+            self._writer.finish(stream)
 
     def auth_failed(self, event: AuthFailedDelivery) -> None:
         """The application does not know the token."""
@@ -187,8 +211,7 @@ class Session:
     def unreliable(self, outgoing: Outgoing) -> None:
         """A frame that goes as a datagram."""
         if self.state is State.OPEN:
-            encoding = self._datagram_encoding or ("msgpack" if self.protocol is None else self._control_encoding())
-            self._effects.append(SendDatagram(outgoing.encoded(encoding)))
+            self._writer.datagram(outgoing)
 
     # Time, and the end.
 
@@ -208,9 +231,9 @@ class Session:
         if self._ping_at is not None and now.monotonic >= self._ping_at:
             self._ping_at = now.monotonic + self._limits.ping_interval
             self._pong_due = now.monotonic + self._limits.pong_timeout
-            self._push(Outgoing({"type": "ping"}))
+            self._writer.push(Outgoing({"type": "ping"}))
         for stream in self._streams.overdue(now.monotonic):
-            self._end_stream(stream)
+            self._writer.end(stream)
 
     def close(self, code: int, reason: str) -> None:
         """Close the session from this side: a `disconnect` frame where one can be sent, then the close."""
@@ -219,9 +242,10 @@ class Session:
         reason = clip_reason(reason)
         notice = {"type": "disconnect", "code": int(code), "reason": reason, "reconnect": reconnects(code)}
         if self.state is State.OPEN:
-            self._push(Outgoing(notice))
-        elif self._streams.writable(self._control):
-            self._answer(self._control, notice)
+            self._writer.push(Outgoing(notice))
+            self._writer.flush()
+        elif self._streams.writable(self._writer.control):
+            self._writer.answer(self._writer.control, notice)
         self.closed()
         self._effects.append(Close(int(code), reason))
 
@@ -235,6 +259,9 @@ class Session:
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
 
+    def _too_fast(self, what: str, rate: float) -> None:
+        self.close(CloseCode.TOO_MANY_REQUESTS, f"more than {rate:g} {what} a second: send slower")
+
     def _frame(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
         step = STEPS[self.state, frame.get("type") == "auth"]
         if step is Step.HANDLE:
@@ -246,28 +273,37 @@ class Session:
         elif step is Step.REFUSE_EARLY:
             self.close(CloseCode.AUTH_FAILED, "the first frame must be auth")
         elif step is Step.REFUSE_AGAIN:
+            stream.awaited += 1
             self._error(stream.id, ErrorCode.BAD_REQUEST, "auth was sent already", requests.frame_id(frame))
 
     def _authenticate(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
         try:
             event = requests.auth(frame, stream.id, self._seal)
+            manner = Manner(event.protocol, requests.batch_seconds(frame), requests.compresses(frame))
         except BadRequest as error:
             self.close(CloseCode.MALFORMED, error.message)
             return
         self.state = State.AUTHENTICATING
-        self.protocol = event.protocol
-        self._control = stream.id
+        self._writer.manner = manner
+        self._writer.control = stream.id
         self._deadline = now.monotonic + self._limits.verdict_timeout
         stream.awaited += 1
         self._effects.append(Append(event, stream=stream.id))
 
     def _handle(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
+        if frame.get("type") == "compressed":
+            try:
+                frame = expanded(frame, self._limits.frame)
+            except FrameError as error:
+                self.close(error.code, error.message)
+                return
         kind = frame.get("type")
+        if kind == "pong":
+            return
+        stream.awaited += 1
         if kind == "ping":
             pong = {"type": "pong", "timestamp": now.wall_ms}
             self._answer(stream.id, requests.with_id(pong, requests.frame_id(frame)))
-            return
-        if kind == "pong":
             return
         try:
             append = requests.append_for(self.id, frame, stream.id, self.channels)
@@ -276,7 +312,6 @@ class Session:
         except BadRequest as error:
             self._error(stream.id, error.code, error.message, requests.frame_id(frame))
             return
-        stream.awaited += 1
         self._effects.append(append)
 
     def _ask(self, channel: str) -> None:
@@ -290,47 +325,5 @@ class Session:
         self._answer(stream, error_frame(code, message, frame_id))
 
     def _answer(self, stream_id: int, frame: dict[str, Any] | Outgoing, *, final: bool = True) -> None:
-        """Write to the stream that asked; where that is gone or cannot be written, push."""
-        outgoing = frame if isinstance(frame, Outgoing) else Outgoing(frame)
-        stream = self._streams.writable(stream_id)
-        if self.state is State.CLOSED:
-            return
-        if stream is None:
-            self._push(outgoing)
-            return
-        self._effects.append(Send(stream_id, self._encode(outgoing, stream.encoding), frame=outgoing.frame))
-        if final:
-            self._streams.answered(stream)
-            self._finish(stream)
-
-    def _push(self, outgoing: Outgoing) -> None:
-        """Write where this client expects pushes: its control stream, or for clients without a protocol a new one."""
-        data = self._encode(outgoing, self._control_encoding())
-        if self.protocol is not None and self._streams.writable(self._control):
-            self._effects.append(Send(self._control, data, frame=outgoing.frame))
-        else:
-            self._effects.append(OpenAndSend(data, frame=outgoing.frame))
-
-    def _control_encoding(self) -> Encoding:
-        stream = self._streams.writable(self._control)
-        return stream.encoding if stream else "json"
-
-    @staticmethod
-    def _encode(outgoing: Outgoing, encoding: Encoding) -> bytes:
-        try:
-            return outgoing.encoded(encoding)
-        except EncodingError:
-            # Raw bytes for a client that speaks JSON: msgpack is a frame it can recognise and refuse.
-            return outgoing.encoded("msgpack")
-
-    def _finish(self, stream: ClientStream) -> None:
-        if self._streams.finished(stream) and stream.id != self._control:
-            self._end_stream(stream)
-
-    def _end_stream(self, stream: ClientStream) -> None:
-        if stream.id == self._control:
-            stream.finish_at = None  # It stays open for pushes.
-            return
-        if stream.writable:
-            self._effects.append(Send(stream.id, b"", end=True))
-        self._streams.forget(stream.id)
+        if not self._is_closed():
+            self._writer.answer(stream_id, frame, final=final)

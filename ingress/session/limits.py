@@ -29,6 +29,11 @@ class SessionLimits:
     auth_pending_bytes: int
     """Held while that answer is awaited."""
     max_channels: int
+    frames_per_second: float
+    """With `bytes_per_second`, more closes the session; twice as much may come at once."""
+    bytes_per_second: float
+    datagrams_per_second: float
+    """More are dropped."""
     ping_interval: float
     pong_timeout: float
     reply_timeout: float = 10.0

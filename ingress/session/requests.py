@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from ingress.session import compression
 from ingress.session.effects import Append
 from schemas.errors import ErrorCode
 from schemas.events import (
@@ -61,6 +62,25 @@ def _text(frame: dict[str, Any], name: str, limit: int = MAX_NAME_BYTES) -> str:
     return value
 
 
+MAX_BATCH_MS: Final = 100
+
+
+def batch_seconds(frame: dict[str, Any]) -> float:
+    """How long an `auth` frame lets pushes wait for company, in seconds; raises BadRequest."""
+    value = frame.get("batch", 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_BATCH_MS:
+        raise BadRequest(f"batch must be 0 to {MAX_BATCH_MS} milliseconds")
+    return float(value) / 1000
+
+
+def compresses(frame: dict[str, Any]) -> bool:
+    """Whether an `auth` frame lists the compression that we speak; raises BadRequest."""
+    value = frame.get("compression", [])
+    if not isinstance(value, list):
+        raise BadRequest("compression must be a list of encodings")
+    return compression.ENCODING in value
+
+
 def auth(frame: dict[str, Any], stream: int, seal: Callable[[str], str]) -> AuthRequested:
     """The `auth` frame; raises BadRequest. A user id in it is not looked at: only the application says who this is."""
     protocol = frame.get("protocol")
@@ -80,6 +100,8 @@ def datagram(frame: dict[str, Any], channels: Set[str]) -> DatagramReceived:
 def append_for(session: str, frame: dict[str, Any], stream: int, channels: Set[str]) -> Append:
     """What to append for a frame of an authenticated session; raises BadRequest."""
     kind = _text(frame, "type")
+    if kind == "auth":
+        raise BadRequest("auth was sent already")
     client_id = _checked_id(frame)
     event: Event
     acknowledge = False

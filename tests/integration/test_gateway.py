@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis.asyncio as aioredis
+from prometheus_client import REGISTRY
 
 from ingress import app
 from ingress.app import Listener
 from ingress.server.certificates import certificate_hash, development_certificate
 from runtime.bus.connection import connect
 from runtime.settings import Settings
+from schemas.entry import Entry
+from schemas.events import AuthenticatedDelivery, AuthRequested
+from tests.support.client import Client
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 from tests.support.wt_client import SessionRefusedError
@@ -117,6 +122,59 @@ async def test_a_gateway_says_that_it_lives_and_leaves_nothing_behind(server: Re
     assert await client.zscore(settings.keys.gateways(), "g1") is None
     assert await client.exists(settings.keys.delivery("g1")) == 0
     await client.aclose()
+
+
+async def admitted(server: RedisServer, settings: Settings, url: str) -> Client:
+    """A client of protocol 1 that is authenticated, by a delivery as the router writes it."""
+    client = await Client.connect(url)
+    await client.send({"type": "auth", "token": "t", "protocol": 1})
+    redis: aioredis.Redis = connect(settings)
+
+    async def asked() -> Entry | None:
+        for partition in range(settings.partitions):
+            found: Any = await redis.xrevrange(settings.keys.inbound(partition), count=1)
+            for _, fields in found:
+                entry = Entry.from_fields(fields)
+                if entry.type == AuthRequested.TYPE:
+                    return entry
+        return None
+
+    entry = await eventually(asked, 10)
+    assert entry is not None
+    request = entry.event()
+    assert isinstance(request, AuthRequested)
+    verdict = entry.follow(0, AuthenticatedDelivery(user="7", stream=request.stream), topic=f"session:{entry.session}")
+    flat = verdict.fields()
+    await redis.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
+    await client.wait_type("auth_success")
+    await redis.aclose()
+    return client
+
+
+async def paused() -> float:
+    return REGISTRY.get_sample_value("headgate_reading_paused_total") or 0.0
+
+
+async def test_a_client_faster_than_the_log_is_held_back_and_loses_nothing(server: RedisServer, tmp_path: Path) -> None:
+    """While Redis stands still the gateway reads no further; afterwards every frame is acknowledged, in order."""
+    settings = settings_for(server, tmp_path, unconfirmed_bytes=10_000, frames_per_second=10_000)
+    before = await paused()
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                for n in range(300):
+                    await client.send({"type": "note", "id": str(n), "pad": "x" * 1000})
+                await eventually(lambda: _more(paused, before), 3)
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            acks = [(await client.wait_type("ack"))["id"] for _ in range(300)]
+    assert acks == [str(n) for n in range(300)]
+
+
+async def _more(count: Callable[[], Awaitable[float]], before: float) -> bool:
+    return await count() > before
 
 
 async def _connects(url: str) -> bool:

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import pytest
 
+from ingress.gateway import session_limits
 from ingress.hub import placed
-from ingress.session import Append, Now, OpenAndSend, Outgoing, Send, Session, SessionLimits, requests
+from ingress.session import Append, Now, OpenAndSend, Outgoing, Send, Session, requests
 from processors.channels.rules import datagram, whispered
-from schemas.codec import DEFAULT_LIMITS, FrameDecoder, decode_frame
+from runtime.settings import Settings
+from schemas.codec import FrameDecoder, decode_frame
 from schemas.entry import Entry
 from schemas.events import (
     AuthenticatedDelivery,
@@ -25,15 +27,7 @@ from tests.unit.docs.reading import blocks, section, text
 PAGE: Final = text("wire-protocol.md")
 CLIENT: Final = section(PAGE, "## From the client")
 GATEWAY: Final = section(PAGE, "## From the gateway")
-LIMITS: Final = SessionLimits(
-    frame=DEFAULT_LIMITS,
-    auth_timeout=5,
-    verdict_timeout=10,
-    auth_pending_bytes=65_536,
-    max_channels=100,
-    ping_interval=25,
-    pong_timeout=8,
-)
+LIMITS: Final = session_limits(Settings())
 
 
 def frames(part: str) -> list[dict[str, Any]]:
@@ -83,10 +77,12 @@ def test_examples_are_frames(part: str) -> None:
     assert all(isinstance(frame["type"], str) for frame in found)
 
 
-def test_the_documented_auth_frame_is_accepted() -> None:
-    """The example of `auth` makes an authentication request."""
-    (frame,) = (frame for frame in frames(CLIENT) if frame["type"] == "auth")
+@pytest.mark.parametrize("frame", [frame for frame in frames(CLIENT) if frame["type"] == "auth"], ids=sorted)
+def test_the_documented_auth_frames_are_accepted(frame: dict[str, Any]) -> None:
+    """The examples of `auth` make an authentication request, and their wishes are understood."""
     assert requests.auth(frame, 0, lambda token: token).protocol == 1
+    assert requests.compresses(frame) is ("compression" in frame)
+    assert requests.batch_seconds(frame) == frame.get("batch", 0) / 1000
 
 
 @pytest.mark.parametrize("frame", frames(CLIENT), ids=lambda frame: str(frame["type"]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
+import zlib
 from typing import Any
 
 import msgpack
@@ -38,6 +41,9 @@ LIMITS = SessionLimits(
     verdict_timeout=10,
     auth_pending_bytes=512,
     max_channels=2,
+    frames_per_second=50,
+    bytes_per_second=10_000,
+    datagrams_per_second=5,
     ping_interval=25,
     pong_timeout=8,
 )
@@ -84,8 +90,8 @@ class Client:
     def frame(self, frame: dict[str, Any], stream: int = CONTROL, *, ended: bool = False, bidi: bool = True) -> Client:
         return self.raw(json.dumps(frame).encode() + b"\n", stream, ended=ended, bidi=bidi)
 
-    def open(self, *, protocol: int | None = 1) -> Client:
-        auth: dict[str, Any] = {"type": "auth", "token": "t"}
+    def open(self, *, protocol: int | None = 1, **wishes: Any) -> Client:
+        auth: dict[str, Any] = {"type": "auth", "token": "t", **wishes}
         self.frame(auth | ({"protocol": protocol} if protocol else {}))
         self.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL), at(1))
         return self.collect()
@@ -354,11 +360,11 @@ def test_a_stream_that_ends_inside_a_frame_is_malformed() -> None:
 def test_datagrams_need_authentication_and_a_channel() -> None:
     """What cannot be routed is dropped with its reason; `room` and `channel` both name the channel."""
     client = Client()
-    assert client.session.datagram(b'{"type":"cursor","channel":"a"}') == "unauthenticated"
+    assert client.session.datagram(b'{"type":"cursor","channel":"a"}', at(1)) == "unauthenticated"
     client.open().joined("a")
-    assert client.session.datagram(b"\xff") == "malformed"
-    assert client.session.datagram(b'{"type":"cursor"}') == "no_channel"
-    assert client.session.datagram(msgpack.packb({"type": "cursor", "room": "a", "x": 1})) is None
+    assert client.session.datagram(b"\xff", at(1)) == "malformed"
+    assert client.session.datagram(b'{"type":"cursor"}', at(1)) == "no_channel"
+    assert client.session.datagram(msgpack.packb({"type": "cursor", "room": "a", "x": 1}), at(1)) is None
     assert client.collect().event == DatagramReceived(
         frame={"type": "cursor", "room": "a", "x": 1}, channel="a", member=True
     )
@@ -390,3 +396,111 @@ def test_closing_sends_a_disconnect_frame_once() -> None:
     client.session.publication(Outgoing({"type": "late"}))
     assert [close.code for close in client.collect().closes] == [3001]
     assert client.last["type"] == "disconnect"
+
+
+def test_more_frames_than_allowed_close_with_3013() -> None:
+    """Twice a second's frames may come at once; then the session is told to slow down and come back."""
+    client = Client().open()
+    client.raw(b'{"type":"ping"}' * 99)
+    assert client.closes == []
+    client.raw(b'{"type":"ping"}')
+    assert [close.code for close in client.closes] == [3013]
+    assert client.last["reconnect"] is True
+
+
+def test_more_bytes_than_allowed_close_with_3013() -> None:
+    """Bytes count as they arrive, whole frames or not."""
+    client = Client().open()
+    for stream in range(8, 8 + 4 * 30, 4):
+        client.raw(b'{"pad":"' + b"x" * 990, stream=stream)
+    assert [close.code for close in client.closes] == [3013]
+
+
+def test_a_rate_recovers_with_time() -> None:
+    """What was taken comes back at the allowed rate."""
+    client = Client().open()
+    client.raw(b'{"type":"ping"}' * 99)
+    client.session.stream_data(CONTROL, b'{"type":"ping"}' * 50, False, True, at(2.1))
+    assert client.collect().closes == []
+
+
+def test_more_datagrams_than_allowed_are_dropped() -> None:
+    """Datagrams over the rate vanish, with their reason, and the session goes on."""
+    client = Client().open().joined("a")
+    frame = b'{"type":"cursor","channel":"a"}'
+    results = [client.session.datagram(frame, at(1)) for _ in range(12)]
+    assert results == [None] * 10 + ["rate"] * 2
+    assert client.session.datagram(frame, at(1.3)) is None
+    assert client.collect().closes == []
+
+
+def test_batched_pushes_wait_for_company_and_answers_do_not_overtake_them() -> None:
+    """With `batch` pushes leave together, in order; an answer takes them along."""
+    client = Client().open(batch=20)
+    sent = len(client.sent)
+    for n in range(3):
+        client.session.publication(Outgoing({"type": "channel_broadcast", "n": n}))
+    assert client.session.flush_after == 0.02
+    assert len(client.collect().sent) == sent
+    client.session.flush()
+    assert [frame["n"] for _, frame in client.collect().sent[sent:]] == [0, 1, 2]
+    client.session.publication(Outgoing({"type": "channel_broadcast", "n": 3}))
+    client.frame({"type": "ping"})
+    assert [frame["type"] for _, frame in client.sent[-2:]] == ["channel_broadcast", "pong"]
+    client.session.publication(Outgoing({"type": "channel_broadcast", "n": 4}))
+    client.session.close(3001, "restart")
+    assert [frame["type"] for _, frame in client.collect().sent[-2:]] == ["channel_broadcast", "disconnect"]
+
+
+@pytest.mark.parametrize(
+    "wish", [{"batch": 101}, {"batch": -1}, {"batch": "10"}, {"batch": True}, {"compression": "x"}]
+)
+def test_wishes_that_cannot_be_are_malformed(wish: dict[str, Any]) -> None:
+    """An auth frame with an impossible wish closes with 4400."""
+    assert Client().frame({"type": "auth", "token": "t", **wish}).closes[0].code == 4400
+
+
+def inflated(frame: dict[str, Any]) -> dict[str, Any]:
+    raw = frame["data"] if isinstance(frame["data"], bytes) else base64.b64decode(frame["data"])
+    return _decode(zlib.decompress(raw, -15))
+
+
+def test_long_frames_are_compressed_for_those_who_asked_where_it_helps() -> None:
+    """Over 1,000 bytes and smaller compressed: only then, and only for clients that listed the encoding."""
+    long = {"type": "channel_broadcast", "data": "again and " * 500}
+    noise = {"type": "channel_broadcast", "data": base64.b64encode(random.Random(1).randbytes(1500)).decode()}
+    client = Client().open(compression=["br", "deflate-raw"])
+    client.session.publication(Outgoing(long))
+    assert client.collect().last["type"] == "compressed"
+    assert inflated(client.last) == long
+    client.session.publication(Outgoing({"type": "short"}))
+    assert client.collect().last["type"] == "short"
+    client.session.publication(Outgoing(noise))
+    assert client.collect().last == noise
+    plain = Client().open()
+    plain.session.publication(Outgoing(long))
+    assert plain.collect().last == long
+
+
+def test_compressed_frames_from_clients_are_handled_as_what_they_hold() -> None:
+    """A compressed frame is its content; bombs, rubbish and nesting close the session, auth inside is refused."""
+
+    def packed(data: bytes) -> dict[str, Any]:
+        deflate = zlib.compressobj(wbits=-15)
+        inner = base64.b64encode(deflate.compress(data) + deflate.flush()).decode()
+        return {"type": "compressed", "encoding": "deflate-raw", "data": inner}
+
+    assert Client().open().frame(packed(b'{"type":"ping"}')).last["type"] == "pong"
+    assert Client().open().frame(packed(b'{"type":"auth","token":"t"}')).last["code"] == 100
+    bomb = Client().open().frame(packed(b'{"type":"x","pad":"' + b"x" * 100_000 + b'"}'))
+    assert [close.code for close in bomb.closes] == [4413]
+    nested = json.dumps(packed(b'{"type":"ping"}')).encode()
+    for bad in (
+        packed(b"nonsense"),
+        packed(nested),
+        packed(b'{"type":"ping"}') | {"encoding": "gzip"},
+        {"type": "compressed", "encoding": "deflate-raw", "data": "!"},
+        {"type": "compressed", "encoding": "deflate-raw", "data": "AAAA"},
+        {"type": "compressed", "encoding": "deflate-raw"},
+    ):
+        assert [close.code for close in Client().open().frame(bad).closes] == [4400], bad

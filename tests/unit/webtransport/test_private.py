@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import ErrorCode, FrameType
+from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.quic.stream import QuicStreamSender
 
 import ingress.webtransport
@@ -26,6 +27,7 @@ def test_each_attribute_exists(owner: str, attribute: str, purpose: str, make_pa
     owners: dict[str, object] = {
         "H3Connection": pair.h3,
         "QuicConnection": pair.client,
+        "QuicRetryTokenHandler": QuicRetryTokenHandler(),
         "QuicStreamSender": QuicStreamSender(0, True),
     }
     assert hasattr(owners[owner], attribute), (
