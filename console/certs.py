@@ -97,7 +97,7 @@ def print_certificate(found: CertificateInForce, now: datetime, *, renewed: bool
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(lines, end="")
     if renewed:
-        console.print("Running gateways use it after a SIGHUP, or within an hour.")
+        console.print("Running gateways take it up within seconds.")
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ from schemas.errors import ConfigurationError
 
 log = structlog.get_logger()
 
-#: How often a development certificate is looked at; it is renewed days before its end (seconds).
-CERTIFICATE_CHECK_S = 3600.0
+#: How often the certificate on disk is looked at, in seconds; a development one is renewed days before its end.
+CERTIFICATE_CHECK_S = 10.0
 #: Streams that HTTP/3 needs besides the client's own: the session's request; control, QPACK and grease.
 _HTTP3_BIDIRECTIONAL, _HTTP3_UNIDIRECTIONAL = 1, 4
 #: Connections beyond the sessions, so that a client over the limit is told so and not left without an answer.
@@ -60,7 +60,7 @@ class Listener:
                 max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
             ),
         )
-        self._renewal: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen; SIGHUP reads the certificate again."""
@@ -72,12 +72,11 @@ class Listener:
                 f"{error.strerror}; choose another with HEADGATE_INGRESS_PORT"
             ) from error
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
-        if self._settings.tls_files() is None:
-            self._renewal = asyncio.create_task(self._renew(), name="certificate-renewal")
+        self._watch = asyncio.create_task(self._watch_certificate(), name="certificate-watch")
 
     async def stop(self) -> None:
         """Tell every session, wait for their ends to be logged, then close."""
-        await cancel(self._renewal)
+        await cancel(self._watch)
         self.quic.drain()
         await self._gateway.drain()
         await self.quic.stop()
@@ -90,12 +89,16 @@ class Listener:
         except CertificateError as error:
             log.error("certificate.not_reloaded", error=str(error))
 
-    async def _renew(self) -> None:
+    async def _watch_certificate(self) -> None:
+        """Renew a development certificate before it ends, and take up whatever certificate is on disk."""
         loaded = self._files.load().certificate
         while True:
             await asyncio.sleep(CERTIFICATE_CHECK_S)
-            development_certificate(self._settings.data_dir, datetime.now(UTC))
-            current = self._files.load().certificate
+            try:
+                current = certificate_files(self._settings).load().certificate
+            except CertificateError as error:  # Perhaps half written: the old one is good until the next look.
+                log.warning("certificate.unreadable", error=str(error))
+                continue
             if current != loaded:
                 loaded = current
                 self.reload()

@@ -74,6 +74,27 @@ async def test_a_development_certificate_is_renewed_before_it_ends(
         await eventually(lambda: _renewed(listener, first, aging.certificate), 10)
 
 
+async def test_a_replaced_certificate_file_is_taken_up(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever renews the files need not tell the gateway; while a file is half written the old one serves."""
+    monkeypatch.setattr(app, "CERTIFICATE_CHECK_S", 0.05)
+    first, second = (development_certificate(tmp_path / name, datetime.now(UTC)).certificate for name in "ab")
+    configured = tmp_path / "tls.pem"
+    configured.write_bytes(first.read_bytes())
+    settings = settings_for(server, tmp_path, tls_cert=configured, tls_key=configured)
+    async with gateway(settings) as listener:
+        assert await served_hash(listener) == certificate_hash(first)
+        configured.write_bytes(second.read_bytes()[:200])
+        assert await served_hash(listener) == certificate_hash(first)
+        configured.write_bytes(second.read_bytes())
+        await eventually(lambda: _serves(listener, second), 10)
+
+
+async def _serves(listener: Listener, path: Path) -> bool:
+    return await served_hash(listener) == certificate_hash(path)
+
+
 async def _renewed(listener: Listener, first: bytes, path: Path) -> bool:
     shown = await served_hash(listener)
     return shown not in (b"", first) and shown == certificate_hash(path)
