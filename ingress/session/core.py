@@ -45,6 +45,7 @@ class Session:
         """Channels that were asked for and not yet answered."""
         self._deadline: float | None = now.monotonic + limits.auth_timeout
         self._ping_at: float | None = None
+        self._expires_at: float | None = None
         self._pong_due: float | None = None
 
     def effects(self) -> list[Effect]:
@@ -156,6 +157,8 @@ class Session:
         self.state = State.OPEN
         self._deadline = None
         self.user = event.user or ""
+        if event.expires_at is not None:
+            self._expires_at = now.monotonic + (event.expires_at - now.wall_ms) / 1000
         if self._writer.manner.protocol is not None:
             self._ping_at = now.monotonic + self._limits.ping_interval
         frame = {
@@ -224,6 +227,9 @@ class Session:
                 self.close(CloseCode.AUTH_TIMEOUT, "no auth frame in time: send it first")
             else:
                 self.close(CloseCode.INTERNAL_ERROR, "the application did not answer the authentication in time")
+            return
+        if self._expires_at is not None and now.monotonic >= self._expires_at:
+            self.close(CloseCode.TOKEN_EXPIRED, "the token has ended: connect again with a new one")
             return
         if self._pong_due is not None and now.monotonic >= self._pong_due:
             self.close(CloseCode.NO_PONG, "no answer to a ping")
