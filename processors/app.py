@@ -82,7 +82,9 @@ class Plan:
         store = AuthStore(self._client, self._settings.keys)
         handler = AuthHandler(client, store, Sealer(self._settings.secret_bytes()))
         self.groups.append(
-            ConsumerGroup(*self._bus(), logs=self._inbound, group="auth", handler=entries(handler.handle))
+            ConsumerGroup(
+                *self._bus(), logs=self._inbound, group="auth", handler=entries(handler.handle), types=handler.TYPES
+            )
         )
 
     def _add_channels(self) -> None:
@@ -90,7 +92,9 @@ class Plan:
         handler = ChannelsHandler(client, ChannelsStore(self._client, self._settings.keys))
         datagrams = DatagramsHandler(self._appender, self._settings.keys, self._settings.datagram_log_size)
         self.groups += (
-            ConsumerGroup(*self._bus(), logs=self._inbound, group="channels", handler=entries(handler.handle)),
+            ConsumerGroup(
+                *self._bus(), logs=self._inbound, group="channels", handler=entries(handler.handle), types=handler.TYPES
+            ),
             ConsumerGroup(
                 *self._bus(),
                 logs=[Keys.datagrams(key) for key in self._inbound],
@@ -109,7 +113,9 @@ class Plan:
         )
         handler = LaravelHandler(client)
         self.groups.append(
-            ConsumerGroup(*self._bus(), logs=self._inbound, group="laravel", handler=entries(handler.handle))
+            ConsumerGroup(
+                *self._bus(), logs=self._inbound, group="laravel", handler=entries(handler.handle), types=handler.TYPES
+            )
         )
 
     def _add_persistence(self) -> None:

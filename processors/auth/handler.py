@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 
 from processors.answer import BadAnswer
@@ -18,6 +20,8 @@ log = structlog.get_logger()
 
 class AuthHandler:
     """Handles the entries that are about who a session is."""
+
+    TYPES: Final = frozenset({AuthRequested.TYPE, SessionClosed.TYPE})
 
     def __init__(self, client: AuthClient, store: AuthStore, sealer: Sealer) -> None:
         self._client = client

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 
 from processors.channels import rules
@@ -16,6 +18,8 @@ log = structlog.get_logger()
 
 class ChannelsHandler:
     """Handles the entries that are about channels."""
+
+    TYPES: Final = frozenset({SubscribeRequested.TYPE, WhisperReceived.TYPE, Unsubscribed.TYPE, SessionClosed.TYPE})
 
     def __init__(self, client: ChannelsClient, store: ChannelsStore) -> None:
         self._client = client

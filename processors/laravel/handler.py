@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 import structlog
 
@@ -17,6 +19,8 @@ log = structlog.get_logger()
 
 class LaravelHandler:
     """Handles the entries that the application hears of."""
+
+    TYPES: Final = frozenset({MessageReceived.TYPE, SessionOpened.TYPE, SessionClosed.TYPE})
 
     def __init__(self, client: LaravelClient) -> None:
         self._client = client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import redis.asyncio as aioredis
 import structlog
@@ -48,10 +48,14 @@ class ConsumerGroup:
         group: str,
         handler: Handler,
         key: Callable[[Received], str] = by_session,
+        types: Collection[str] | None = None,
         max_batch: int = 1,
         traced: bool = True,
     ) -> None:
-        """`traced`: handling a sampled entry is a span of its own; without, entries come as they were written."""
+        """`types`: what `handler` handles; other entries are acknowledged unread. None: all.
+
+        `traced`: handling a sampled entry is a span of its own; without, entries come as they were written.
+        """
         self.group = group
         self._settings = settings
         self._client = client
@@ -72,7 +76,7 @@ class ConsumerGroup:
             max_batch=max_batch,
             traced=traced,
         )
-        self._reader = Reader(client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned)
+        self._reader = Reader(client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned, types=types)
         self._stopping = asyncio.Event()
         self._paused = False
         self._tasks: list[asyncio.Task[None]] = []

@@ -8,7 +8,7 @@ Source: https://redis.io/docs/latest/commands/xreadgroup/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import redis.asyncio as aioredis
@@ -55,8 +55,10 @@ class Reader:
         lanes: Lanes,
         settler: Settler,
         owned: Callable[[], list[int]],
+        types: Collection[str] | None = None,
         count: int = 200,
     ) -> None:
+        """`types`: what the group handles; other entries are acknowledged unread. None: all."""
         self._client = client
         self._logs = logs
         self._partition = {key.encode(): partition for partition, key in enumerate(logs)}
@@ -64,6 +66,7 @@ class Reader:
         self._lanes = lanes
         self._settler = settler
         self._owned = owned
+        self._types = None if types is None else {name.encode() for name in types}
         self._count = count
         self._cursors: dict[int, str] = {}
         """Partitions whose pending entries are still being read, and how far."""
@@ -155,6 +158,10 @@ class Reader:
             if not fields:
                 VANISHED.labels(self._group).inc()
                 log.error("entry.vanished", group=self._group, stream=self._logs[partition], stream_id=stream_id)
+                self._settler.acknowledge(partition, stream_id)
+                continue
+            type_ = fields.get(b"type")
+            if self._types is not None and type_ is not None and type_ not in self._types:
                 self._settler.acknowledge(partition, stream_id)
                 continue
             try:

@@ -253,6 +253,28 @@ async def test_later_is_tried_for_as_long_as_it_takes(bus: Bus) -> None:
     assert await bus.client.exists(bus.keys.dead(bus.keys.inbound_of("s"))) == 0
 
 
+async def test_types_a_group_does_not_handle_are_passed_over(bus: Bus) -> None:
+    """What is not for a group is acknowledged without a look, and holds nothing up."""
+    recorder = Recorder()
+    group = ConsumerGroup(
+        bus.settings,
+        bus.client,
+        bus.appender,
+        Telemetry(None, "test"),
+        logs=bus.logs,
+        group="g",
+        handler=one_by_one(recorder),
+        types={MessageReceived.TYPE},
+    )
+    bus.groups.append(group)
+    await group.start()
+    other = Entry.of(MessagePublished(frame={"n": 7}), id="other", ts=1, session="s")
+    await bus.appender.append(bus.keys.inbound_of("s"), other)
+    await bus.write("s", 1)
+    await eventually(lambda: settled(bus), 10)
+    assert recorder.seen == {"s": [1]}
+
+
 async def test_a_new_owner_first_finishes_what_the_last_one_left(bus: Bus) -> None:
     """Entries that were read and never acknowledged are handled again, in order, before anything new."""
     for n in range(3):
