@@ -7,7 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PROJECT := pyproject.toml requirements/build.txt scripts/venv.sh
 
-.PHONY: demo test lint format wheel bench lock clean
+.PHONY: fuzz demo test lint format wheel bench lock clean
 
 demo: .venv/.runtime
 	@exec .venv/bin/headgate dev $(ARGS)
@@ -25,6 +25,9 @@ format: .venv/.dev
 
 wheel: .venv/.dev
 	@scripts/wheel.sh
+
+fuzz: .venv/.dev
+	@scripts/fuzz.sh
 
 bench: .venv/.dev
 	@scripts/bench.sh $(ARGS)

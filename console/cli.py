@@ -67,12 +67,25 @@ def _serve(settings: Settings, service: str, running: Coroutine[Any, Any, None])
 
 
 @app.command()
-def ingress() -> None:
+def ingress(
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes on the UDP port, in place of HEADGATE_INGRESS_WORKERS.")
+    ] = None,
+) -> None:
     """Run a gateway: sessions of browsers into the log, deliveries back to them."""
     from ingress.app import run
+    from ingress.server.workers import Place
 
-    settings = Settings()
-    _serve(settings, "ingress", run(settings))
+    settings = Settings() if workers is None else Settings(ingress_workers=workers)
+    place = Place.inherited()
+    if place is None and settings.ingress_workers > 1:
+        from console.workers import Workers
+        from runtime.logs import configure_logs
+
+        configure_logs(settings, "ingress")
+        asyncio.run(Workers(settings).run())
+    else:
+        _serve(settings, "ingress", run(settings, place))
 
 
 @app.command()

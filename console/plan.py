@@ -57,6 +57,8 @@ class Plan:
         chosen = {
             "data_dir": str(settings.data_dir),
             "ingress_host": settings.ingress_host,
+            # More would need further ports for operators.
+            "ingress_workers": "1",
             "archive_url": settings.archive_url,
             "redis_url": settings.redis_url,
             "laravel_url": settings.laravel_url,

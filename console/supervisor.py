@@ -52,10 +52,21 @@ def restart_delay(deaths: int) -> float:
 class Child:
     """One child; a Component. It ends with this process, even when that is killed (console.tied)."""
 
-    def __init__(self, program: Program, say: Say, *, gives_up: Callable[[int], bool] = lambda status: False) -> None:
-        """`gives_up` is asked with the exit status whether a restart is pointless."""
+    def __init__(
+        self,
+        program: Program,
+        say: Say,
+        *,
+        report: Say | None = None,
+        gives_up: Callable[[int], bool] = lambda status: False,
+    ) -> None:
+        """`say` gets the child's lines; `report` what there is to say about it, by default `say` does.
+
+        `gives_up` is asked with the exit status whether a restart is pointless.
+        """
         self.program = program
         self._say = say
+        self._report = report or say
         self._gives_up = gives_up
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -86,7 +97,7 @@ class Child:
         try:
             await asyncio.wait_for(asyncio.shield(self._watching), self.program.stop_seconds)
         except TimeoutError:
-            self._say(self.program.name, f"did not end within {self.program.stop_seconds:g} s: killed")
+            self._report(self.program.name, f"did not end within {self.program.stop_seconds:g} s: killed")
             self.signal(signal.SIGKILL)
             await self._watching
 
@@ -125,7 +136,7 @@ class Child:
                 return
             deaths = 1 if loop.time() - started >= SETTLED_S else deaths + 1
             delay = restart_delay(deaths)
-            self._say(name, f"{_how_it_ended(status)}: starting it again in {delay:g} s")
+            self._report(name, f"{_how_it_ended(status)}: starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             if self._stopping.is_set():

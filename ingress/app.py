@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import signal
 from datetime import UTC, datetime
 
@@ -10,9 +12,13 @@ import structlog
 
 from ingress.deliveries import Deliveries
 from ingress.gateway import Gateway
+from ingress.listener_metrics import LISTENER_EVENTS
 from ingress.server.certificates import CertificateError, CertificateFiles, development_certificate
 from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
+from ingress.server.workers import Place
+from ingress.websocket.listener import WebSocketListener
+from ingress.websocket.options import WebSocketOptions
 from ingress.webtransport.private import FlowLimits
 from runtime.bus.appender import Appender
 from runtime.bus.connection import LogConnection, connect
@@ -39,10 +45,31 @@ def certificate_files(settings: Settings) -> CertificateFiles:
     return CertificateFiles(*files) if files else development_certificate(settings.data_dir, datetime.now(UTC))
 
 
-class Listener:
-    """The WebTransport listener and its certificate. A Component."""
+def websocket_listener(
+    settings: Settings, gateway: Gateway, files: CertificateFiles, place: Place | None
+) -> WebSocketListener | None:
+    """The WebSocket listener, unless it is switched off."""
+    if not settings.websocket:
+        return None
+    return WebSocketListener(
+        settings.ingress_host,
+        settings.ingress_port if settings.websocket_port is None else settings.websocket_port,
+        files,
+        gateway.open,
+        admit=gateway.admit,
+        options=WebSocketOptions(
+            frame=settings.frame_limits,
+            max_unsent_bytes=settings.max_unsent_bytes,
+            max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
+        ),
+        shared=place is not None,
+    )
 
-    def __init__(self, settings: Settings, gateway: Gateway) -> None:
+
+class Listener:
+    """The WebTransport listener, the WebSocket one, and their certificate. A Component."""
+
+    def __init__(self, settings: Settings, gateway: Gateway, place: Place | None = None) -> None:
         self._settings = settings
         self._gateway = gateway
         self._files = certificate_files(settings)
@@ -59,7 +86,9 @@ class Listener:
                 ),
                 max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
             ),
+            place=place,
         )
+        self.websocket = websocket_listener(settings, gateway, self._files, place)
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -71,6 +100,8 @@ class Listener:
                 f"cannot listen on {self._settings.ingress_host} UDP port {self._settings.ingress_port}: "
                 f"{error.strerror}; choose another with HEADGATE_INGRESS_PORT"
             ) from error
+        LISTENER_EVENTS.listeners.append(self.quic.counters)
+        await self._start_websocket()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         self._watch = asyncio.create_task(self._watch_certificate(), name="certificate-watch")
 
@@ -78,16 +109,33 @@ class Listener:
         """Tell every session, wait for their ends to be logged, then close."""
         await cancel(self._watch)
         self.quic.drain()
+        if self.websocket is not None:
+            await self.websocket.drain()
         await self._gateway.drain()
         await self.quic.stop()
+        if self.websocket is not None:
+            await self.websocket.stop()
 
     def reload(self) -> None:
         """Use the certificate as it is on disk now for new connections."""
         try:
             self.quic.reload_certificate()
+            if self.websocket is not None:
+                self.websocket.reload_certificate()
             log.info("certificate.reloaded")
         except CertificateError as error:
             log.error("certificate.not_reloaded", error=str(error))
+
+    async def _start_websocket(self) -> None:
+        if self.websocket is None:
+            return
+        try:
+            await self.websocket.start()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {self._settings.ingress_host} TCP port {self.websocket.port}: {error.strerror}; "
+                "choose another with HEADGATE_WEBSOCKET_PORT, or set HEADGATE_WEBSOCKET to false"
+            ) from error
 
     async def _watch_certificate(self) -> None:
         """Renew a development certificate before it ends, and take up whatever certificate is on disk."""
@@ -104,8 +152,8 @@ class Listener:
                 self.reload()
 
 
-def build(settings: Settings) -> tuple[list[Component], Health]:
-    """The parts of a gateway in start order. Raises ConfigurationError."""
+def build(settings: Settings, place: Place | None = None) -> tuple[list[Component], Health]:
+    """The parts of a gateway in start order; `place` is given to one of several. Raises ConfigurationError."""
     telemetry = Telemetry.from_settings(settings, "ingress")
     client = connect(settings)
     connection = LogConnection(client, settings)
@@ -123,11 +171,20 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
         operator,
         gateway,
         deliveries,
-        Listener(settings, gateway),
+        Listener(settings, gateway, place),
     ], health
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, place: Place | None = None) -> None:
     """Run a gateway until it is told to stop."""
-    components, health = build(settings)
+    if place is not None:
+        structlog.contextvars.bind_contextvars(worker=place.index)
+        if "gateway_id" in settings.model_fields_set:
+            # A worker that was started again is another gateway: its predecessor's sessions are lost, not its own.
+            own = f"{settings.gateway_id}-{place.index}-{os.getpid()}"
+            settings = settings.model_copy(update={"gateway_id": own})
+    components, health = build(settings, place)
+    # What is loaded by now stays: searching it for garbage again would stop every session for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     await serve("ingress", components, health)

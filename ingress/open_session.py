@@ -128,6 +128,10 @@ class OpenSession:
         """The client reads no more of a stream."""
         self._core.stream_stopped(stream_id)
 
+    def failed(self, code: int, reason: str) -> None:
+        """The transport cannot go on with this client."""
+        self._close(code, reason)
+
     def closed(self, code: int, reason: str, abrupt: bool) -> None:
         """The session is over."""
         metrics.SESSIONS.labels(self._transport.kind).dec()

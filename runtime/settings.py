@@ -61,9 +61,14 @@ class Settings(BaseSettings):
     # The gateway
     ingress_host: str = Field("::", description="Address of the WebTransport listener; `::` is IPv4 and IPv6.")
     ingress_port: int = Field(4433, ge=0, le=65535, description="UDP port of the WebTransport listener.")
-    ingress_path: str = Field("/", description="Path of the WebTransport endpoint.")
+    ingress_path: str = Field("/", description="Path of the WebTransport endpoint and of the WebSocket one.")
+    websocket: bool = Field(True, description="Whether clients may use WebSocket in place of WebTransport.")
+    websocket_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port of the WebSocket listener; the number of the UDP port without it."
+    )
     ingress_http_host: str = Field("127.0.0.1", description="Operator listener of a gateway: health and metrics.")
     ingress_http_port: int = Field(9101, ge=0, le=65535, description="TCP port of that operator listener.")
+    ingress_workers: int = Field(1, ge=1, le=64, description="Gateway processes that share the UDP port (Linux).")
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
     tls_key: Path | None = Field(None, description="PEM private key of HEADGATE_TLS_CERT.")

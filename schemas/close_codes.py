@@ -30,6 +30,8 @@ class CloseCode(IntEnum):
 
 #: The longest reason that fits a close capsule, in UTF-8 bytes (draft-ietf-webtrans-http3, section 6).
 MAX_REASON_BYTES = 1024
+#: The longest reason that fits a close frame, in UTF-8 bytes (RFC 6455, section 5.5).
+MAX_WEBSOCKET_REASON_BYTES = 123
 
 
 def reconnects(code: int) -> bool:
@@ -37,6 +39,6 @@ def reconnects(code: int) -> bool:
     return 3000 <= code < 3500 or 4000 <= code < 4400
 
 
-def clip_reason(reason: str) -> str:
-    """`reason` cut to what a close capsule can carry, never inside a character."""
-    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+def clip_reason(reason: str, most: int = MAX_REASON_BYTES) -> str:
+    """`reason` cut to what a close capsule can carry, or to `most` bytes, never inside a character."""
+    return reason.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -95,15 +94,10 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Lowest and highest of several runs in words; empty for one."""
-    if len(values) < 2:
-        return ""
-    return f"median of {len(values)} runs, {rounded_to(min(values)):g} to {rounded_to(max(values)):g}"
-
-
-def middle(values: Sequence[float]) -> float:
-    """The median of several runs."""
-    return statistics.median(values)
+    """Lowest and highest of several runs in words."""
+    if len(values) == 1:
+        return "one run"
+    return f"median of {len(values)} runs from {rounded_to(min(values)):g} to {rounded_to(max(values)):g}"
 
 
 def _columns(parts: Sequence[Any]) -> str:

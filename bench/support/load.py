@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import math
 import random
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,9 +20,7 @@ from bench.support.session import LoadSession
 
 #: Bytes of every message, frame included.
 MESSAGE_BYTES: Final = 150
-#: For answers that are late (seconds).
-PATIENCE_S: Final = 10.0
-#: Waiting for an answer at the last send for more than this long, in seconds of load: it will never catch up.
+#: More than this on its way at the last send, in seconds of load, and the system does not keep up.
 _BACKLOG_S: Final = 0.5
 _SEED: Final = 2
 #: Message numbers, unique in a run: the gateway derives the event's id from the frame's.
@@ -46,6 +43,8 @@ class Latencies:
     """Until the other session had it, in order."""
     acked: list[float]
     """Until the sender had its ack, in order."""
+    missing: int
+    """Messages that did not arrive while they were waited for; they count with the time they had."""
     late_ms: float
     """How late the generator sent, p99."""
     used: Used
@@ -59,12 +58,14 @@ class Accepted:
 
     messages: int
     per_second: float
+    missing: int
+    """Messages that were not acknowledged while they were waited for."""
     used: Used
     doubt: str
     """Why this cannot be trusted; empty when it can."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_collector() -> Iterator[None]:
     """No garbage collection in the generator while it measures."""
     gc.collect()
@@ -87,10 +88,11 @@ class OpenLoop:
         self._acked: dict[int, float] = {}
         self._arrived: dict[int, float] = {}
         self._late: list[float] = []
+        self._none_waiting = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, seconds: float, warm_up: float, meter: Meter) -> Latencies:
-        """Send for `warm_up` + `seconds`, of which the first part is not counted."""
+    async def run(self, seconds: float, warm_up: float, patience: float, meter: Meter) -> Latencies:
+        """Send for `warm_up` + `seconds`, of which the first part is not counted; then wait for at most `patience`."""
         for session in itertools.chain.from_iterable(self._pairs):
             session.on_line = self._line
         with quiet_collector():
@@ -99,17 +101,18 @@ class OpenLoop:
             counted = await self._send(self._loop.time(), seconds)
             used = meter.end()
             waiting = len(self._due) - len(self._arrived)
-            await self._drain()
-        missing = [number for number in counted if number not in self._arrived]
+            await self._drain(patience)
+        missing = sum(number not in self._arrived for number in counted)
         doubt = used.doubt
         if missing:
-            doubt = f"{len(missing)} of {len(counted)} did not arrive within {PATIENCE_S:g} s; {doubt}"
+            doubt = f"it fell behind: {missing} of {len(counted)} did not arrive within {patience:g} s; {doubt}"
         elif waiting > self._rate * _BACKLOG_S:
             doubt = f"it fell behind: {waiting} messages were on their way at the last send; {doubt}"
         return Latencies(
             messages=len(counted),
             arrived=self._took(self._arrived, counted),
             acked=self._took(self._acked, counted),
+            missing=missing,
             late_ms=percentile(sorted(self._late[-len(counted) :]), 0.99),
             used=used,
             doubt=doubt.removesuffix("; "),
@@ -133,24 +136,28 @@ class OpenLoop:
             await asyncio.sleep(ahead)
         return sent
 
-    async def _drain(self) -> None:
-        deadline = self._loop.time() + PATIENCE_S
-        while len(self._arrived) < len(self._due) and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+    async def _drain(self, patience: float) -> None:
+        self._none_waiting.clear()
+        if len(self._arrived) < len(self._due):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_waiting.wait(), patience)
 
     def _line(self, session: LoadSession, line: bytes) -> None:
         now = self._loop.time()
         received = orjson.loads(line)
-        kind = received.get("type")
+        kind, data = received.get("type"), received.get("data")
         if kind == "ack":
             self._acked[int(received["id"])] = now
         elif "id" in received and kind != self._kind:
             return  # The application's answer to the sender.
-        elif (number := received["data"]["n"]) in self._due:
-            self._arrived.setdefault(number, now)
+        elif isinstance(data, dict) and data.get("n") in self._due:
+            self._arrived.setdefault(data["n"], now)
+            if len(self._arrived) == len(self._due):
+                self._none_waiting.set()
 
     def _took(self, ends: dict[int, float], counted: Sequence[int]) -> list[float]:
-        return sorted((ends[number] - self._due[number]) * 1000 for number in counted if number in ends)
+        now = self._loop.time()
+        return sorted((ends.get(number, now) - self._due[number]) * 1000 for number in counted)
 
 
 class ClosedLoop:
@@ -163,9 +170,10 @@ class ClosedLoop:
         self._outstanding = 0
         self._sending = False
         self._unexpected = b""
+        self._none_waiting = asyncio.Event()
 
-    async def run(self, seconds: float, warm_up: float, meter: Meter) -> Accepted:
-        """Load for `warm_up` + `seconds`, of which the first part is not counted."""
+    async def run(self, seconds: float, warm_up: float, patience: float, meter: Meter) -> Accepted:
+        """Load for `warm_up` + `seconds`, of which the first part is not counted; then wait for at most `patience`."""
         for session in self._sessions:
             session.on_line = self._line
         self._sending = True
@@ -178,17 +186,17 @@ class ClosedLoop:
             meter.begin()
             await asyncio.sleep(seconds)
             used, messages = meter.end(), self._answers - answers
-            await self._end()
+            await self._end(patience)
         doubt = used.doubt
         if self._outstanding or self._unexpected:
             doubt = f"{self._outstanding} messages were not answered {self._unexpected[:100].decode()}"
-        return Accepted(messages, messages / used.seconds, used, doubt)
+        return Accepted(messages, messages / used.seconds, self._outstanding, used, doubt)
 
-    async def _end(self) -> None:
+    async def _end(self, patience: float) -> None:
         self._sending = False
-        deadline = time.monotonic() + PATIENCE_S
-        while self._outstanding and time.monotonic() < deadline:
-            await asyncio.sleep(0.01)
+        if self._outstanding:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_waiting.wait(), patience)
 
     def _next(self, session: LoadSession) -> None:
         self._outstanding += 1
@@ -200,6 +208,8 @@ class ClosedLoop:
             self._outstanding -= 1
             if self._sending:
                 self._next(session)
+            elif not self._outstanding:
+                self._none_waiting.set()
         else:
             self._unexpected = line
 

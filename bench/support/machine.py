@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
@@ -41,10 +40,9 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    redis = subprocess.run(
-        [shutil.which("redis-server") or "redis-server", "--version"], capture_output=True, text=True, check=True
-    ).stdout.split()[2]
+    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
     return (
         f"{len(CORES)} cores ({model}), load average {os.getloadavg()[0]:.2f} before the start; "
-        f"Python {platform.python_version()}, aioquic {importlib.metadata.version('aioquic')}, Redis {redis.removeprefix('v=')}"
+        f"Python {platform.python_version()}, aioquic {importlib.metadata.version('aioquic')}, "
+        f"Redis {redis.split()[2].removeprefix('v=')}"
     )

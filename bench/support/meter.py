@@ -30,12 +30,17 @@ class Used:
     """Share of all cores that belongs to nobody here."""
 
     @property
+    def disturbed(self) -> bool:
+        """Whether others used so much that it is worth measuring again."""
+        return self.others > OTHERS_LIMIT
+
+    @property
     def doubt(self) -> str:
         """Why what was measured meanwhile cannot be trusted; empty when it can."""
         doubts = []
         if self.generator > BUSY_LIMIT:
             doubts.append(f"the generator's core was {self.generator:.0%} busy (limit {BUSY_LIMIT:.0%})")
-        if self.others > OTHERS_LIMIT:
+        if self.disturbed:
             doubts.append(f"others used {self.others:.0%} of the machine (limit {OTHERS_LIMIT:.0%})")
         return "; ".join(doubts)
 

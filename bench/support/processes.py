@@ -70,12 +70,12 @@ class Process:
                 raise RuntimeError(f"{self.name} was not ready within {START_TIMEOUT_S} s:\n{self.log()}")
             await asyncio.sleep(0.05)
 
-    async def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that is not heeded in time."""
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End it with a signal, and with SIGKILL if that is not heeded in time."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         try:
             await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
         except TimeoutError:
@@ -88,8 +88,8 @@ class Process:
             os.sched_setaffinity(int(thread), cores)
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its threads so far, user and system, in steps of 10 ms (proc_pid_stat(5), fields 14 and 15)."""
-        # The name before the fields may hold anything, but ends with the last parenthesis.
+        """CPU time of all its threads so far, user and system, in steps of 10 ms (proc_pid_stat(5))."""
+        # Fields 14 and 15; the name before them may hold anything, but ends with the last parenthesis.
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 

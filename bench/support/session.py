@@ -75,7 +75,6 @@ class LoadSession:
         self._quic = QuicConnection(configuration=configuration)
         self._quic._ack_delay = _ACK_DELAY_S
         self._unacknowledged = 0
-        self._has_data = False
         self._must_send = False
         self._h3 = H3Connection(self._quic, enable_webtransport=True)
         self._control = -1
@@ -117,7 +116,6 @@ class LoadSession:
     def send(self, data: bytes) -> None:
         """Write to the control stream; what is written in one turn of the loop leaves together."""
         self._quic.send_stream_data(self._control, data)
-        self._has_data = True
         self._wake()
 
     async def ask(self, frame: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -217,12 +215,14 @@ class LoadSession:
         """Whether asking aioquic is worth it, which costs as much when there is nothing."""
         if self._control < 0:
             return True
+        # Data waits when it is new, was lost, or did not fit the congestion window before.
+        has_data = not self._quic._streams[self._control].sender.buffer_is_empty
         space = self._quic._spaces[Epoch.ONE_RTT]
-        if space.ack_at is not None and (self._has_data or self._unacknowledged >= _ACK_EVERY):
+        if space.ack_at is not None and (has_data or self._unacknowledged >= _ACK_EVERY):
             space.ack_at = now
-        due = self._has_data or self._must_send or (space.ack_at is not None and space.ack_at <= now)
+        due = has_data or self._must_send or (space.ack_at is not None and space.ack_at <= now)
         if due:
-            self._has_data = self._must_send = False
+            self._must_send = False
             self._unacknowledged = 0
         return due
 

@@ -42,7 +42,7 @@ class Wire(Protocol):
         ...
 
     def set_up(self, driver: ConnectionDriver) -> None:
-        """The handshake is complete."""
+        """The client has asked for a session."""
         ...
 
     def gone(self, driver: ConnectionDriver) -> None:
@@ -71,9 +71,12 @@ class ConnectionDriver:
         self._timer_at: float | None = None
         self._now = self._loop.time()
         self._terminated = False
+        self._set_up = False
         self._setup = self._loop.call_later(options.setup_timeout, self._setup_expired)
         self.session = QuicSession(
-            WebTransportConnection(quic, early=options.early, max_pending_datagrams=options.max_pending_datagrams),
+            WebTransportConnection(
+                quic, early=options.early, max_pending_datagrams=options.max_pending_datagrams, counters=counters
+            ),
             wake=self._wake,
             address=self._remote_address,
             factory=factory,
@@ -102,15 +105,19 @@ class ConnectionDriver:
                     self._wire.id_issued(connection_id, self)
                 case quic_events.ConnectionIdRetired(connection_id=connection_id):
                     self._wire.id_retired(connection_id)
-                case quic_events.HandshakeCompleted():
-                    self._wire.set_up(self)
                 case quic_events.ConnectionTerminated():
+                    self._counters.violations += self._quic.violated
                     self.session.receive(event)
                     self._terminate()
                     return
                 case _:
                     self.session.receive(event)
         self.session.progress()
+        self._counters.datagrams_overrun += self._quic.overrun
+        self._quic.overrun = 0
+        if not self._set_up and not self.session.awaits_request:
+            self._set_up = True
+            self._wire.set_up(self)
 
     def _transmit(self) -> None:
         if self._terminated:

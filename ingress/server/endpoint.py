@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -16,18 +15,23 @@ from aioquic.quic.packet import (
     encode_quic_version_negotiation,
     pull_quic_header,
 )
-from aioquic.quic.retry import QuicRetryTokenHandler
 
 # Re-exported by aioquic.buffer, which type checkers do not take for an export.
 from aioquic._buffer import Buffer  # isort: skip
 
 from ingress.server.driver import ConnectionDriver, NetworkAddress
+from ingress.server.half_open import HalfOpen
 from ingress.server.options import ListenerCounters, ListenerOptions
-from ingress.webtransport.private import BoundedQuicConnection
+from ingress.server.workers import Place
+from ingress.webtransport.private import BoundedQuicConnection, RetryTokens
 
 #: Packets read before they are handled together: one transmission then answers all of a connection's.
 _BATCH: Final = 64
 _MAX_PACKET: Final = 65_536
+#: Clients in one batch that are believed without proof: each costs half a millisecond, forged or not.
+_UNPROVEN_PER_BATCH: Final = 16
+#: What a client sends only to a server that has answered it.
+_LATER_PACKETS: Final = (QuicPacketType.HANDSHAKE, QuicPacketType.ONE_RTT)
 
 
 class UdpEndpoint:
@@ -45,6 +49,7 @@ class UdpEndpoint:
         *,
         options: ListenerOptions,
         counters: ListenerCounters,
+        place: Place,
     ) -> None:
         self.configuration = configuration
         """For new connections; those that exist keep theirs."""
@@ -58,12 +63,14 @@ class UdpEndpoint:
         self._options = options
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._retry = QuicRetryTokenHandler()
+        self._place = place
+        self._retry = RetryTokens(place.retry_key)
         self._by_id: dict[bytes, ConnectionDriver] = {}
         # aioquic's own server looks through all ids of all connections when one ends.
         self._ids: dict[ConnectionDriver, set[bytes]] = {}
-        self._half_open: set[ConnectionDriver] = set()
+        self._half_open: HalfOpen[ConnectionDriver] = HalfOpen(options.max_half_open, options.max_half_open_per_address)
         self._to_transmit: dict[ConnectionDriver, None] = {}
+        self._unproven = 0
         self._loop.add_reader(sock.fileno(), self._readable)
 
     @property
@@ -116,6 +123,7 @@ class UdpEndpoint:
 
     def _readable(self) -> None:
         touched: dict[ConnectionDriver, None] = {}
+        self._unproven = 0
         for _ in range(_BATCH):
             try:
                 data, address = self._socket.recvfrom(_MAX_PACKET)
@@ -142,9 +150,14 @@ class UdpEndpoint:
         except ValueError:
             return None
         driver = self._by_id.get(header.destination_cid)
-        if driver is not None or not self.accepting or len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
-            # A client's first packet has 1,200 bytes at least (RFC 9000, section 14.1).
+        if driver is not None:
             return driver
+        if header.packet_type in _LATER_PACKETS:
+            self._counters.packets_unknown += 1
+            return None
+        if not self.accepting or len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+            # A client's first packet has 1,200 bytes at least (RFC 9000, section 14.1).
+            return None
         if header.version is not None and header.version not in self.configuration.supported_versions:
             # Never in answer to a packet of the same kind, or two servers could go on for ever.
             if header.packet_type != QuicPacketType.VERSION_NEGOTIATION:
@@ -177,14 +190,19 @@ class UdpEndpoint:
                 # Forged, or another listener's: answering would only help who forged it.
                 return None
             retry_id = header.destination_cid
-        elif len(self._half_open) >= self._options.retry_above:
+        elif len(self._half_open) >= self._options.retry_above or self._unproven >= _UNPROVEN_PER_BATCH:
             self._ask_for_proof(header, address)
             return None
-        return self._new_connection(header, original_id, retry_id)
+        else:
+            self._unproven += 1
+        if not self._half_open.admits(address[0]):
+            self._counters.half_open_refused += 1
+            return None
+        return self._new_connection(header, address, original_id, retry_id)
 
     def _ask_for_proof(self, header: QuicHeader, address: NetworkAddress) -> None:
         self._counters.retries += 1
-        source_id = os.urandom(self.configuration.connection_id_length)
+        source_id = self._place.new_id()
         token = self._retry.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,
@@ -201,9 +219,12 @@ class UdpEndpoint:
         )
         self.send(packet, address)
 
-    def _new_connection(self, header: QuicHeader, original_id: bytes, retry_id: bytes | None) -> ConnectionDriver:
+    def _new_connection(
+        self, header: QuicHeader, address: NetworkAddress, original_id: bytes, retry_id: bytes | None
+    ) -> ConnectionDriver:
         quic = BoundedQuicConnection(
             limits=self._options.flow,
+            new_id=self._place.new_id,
             configuration=self.configuration,
             original_destination_connection_id=original_id,
             retry_source_connection_id=retry_id,
@@ -211,7 +232,7 @@ class UdpEndpoint:
         driver = self._make_driver(quic, self)
         self._counters.connections += 1
         self._ids[driver] = set()
-        self._half_open.add(driver)
+        self._half_open.add(driver, address[0])
         self.empty.clear()
         self.id_issued(header.destination_cid, driver)
         self.id_issued(quic.host_cid, driver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ingress.webtransport import EarlyLimits
+from ingress.webtransport import Counters, EarlyLimits
 from ingress.webtransport.private import FlowLimits
 
 
@@ -23,6 +23,10 @@ class ListenerOptions:
 
     It costs honest clients a round trip, and a forged packet then costs 43 us in place of 509 us and 72 kB.
     """
+    max_half_open: int = 1024
+    """Connections without a session yet. Further clients get no answer."""
+    max_half_open_per_address: int = 128
+    """The same for one IPv4 address or IPv6 network of 64 bits."""
     setup_timeout: float = 10.0
     """From a client's first packet to its session."""
     idle_timeout: float = 30.0
@@ -40,12 +44,18 @@ class ListenerOptions:
 
 
 @dataclass(slots=True)
-class ListenerCounters:
-    """Since the listener was made."""
+class ListenerCounters(Counters):
+    """Since the listener was made; those of its connections too."""
 
     connections: int = 0
     connections_refused: int = 0
     """Over `max_connections`."""
+    half_open_refused: int = 0
+    """Over `max_half_open` or `max_half_open_per_address`."""
+    violations: int = 0
+    """Connections that were closed because their client broke a rule of QUIC, HTTP/3 or WebTransport."""
+    datagrams_overrun: int = 0
+    """Dropped unread, since too many came at once."""
     connection_errors: int = 0
     """Faults of this side, each logged, each the end of one connection."""
     retries: int = 0
@@ -53,5 +63,7 @@ class ListenerCounters:
     sessions_refused: int = 0
     handler_errors: int = 0
     """Exceptions that session handlers raised, each logged, each the end of one session."""
+    packets_unknown: int = 0
+    """For a connection that is not here: late ones of ended connections, forged ones, those led astray."""
     packets_unsent: int = 0
     """The socket took no more; QUIC sends what they carried again."""

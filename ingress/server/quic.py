@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import Final
 
 import structlog
@@ -16,12 +15,12 @@ from ingress.server.driver import ConnectionDriver
 from ingress.server.endpoint import UdpEndpoint
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.server.transport import Admit, SessionFactory
+from ingress.server.workers import ID_BYTES, Place, bind
 from ingress.webtransport.private import BoundedQuicConnection
 from schemas.close_codes import CloseCode
 
 _log = structlog.get_logger(__name__)
 
-_SOCKET_BUFFER: Final = 4 * 1024 * 1024
 _MAX_DATAGRAM_FRAME: Final = 65_536
 
 
@@ -29,7 +28,7 @@ class QuicListener:
     """WebTransport sessions on one UDP port.
 
     `host` "::" takes IPv4 as well, which a listener for local browsers needs: they try ::1 first for
-    "localhost" and do not fall back. `port` 0 lets the system choose.
+    "localhost" and do not fall back. `port` 0 lets the system choose. A `place` with a socket needs neither.
     """
 
     def __init__(
@@ -41,6 +40,7 @@ class QuicListener:
         *,
         admit: Admit,
         options: ListenerOptions | None = None,
+        place: Place | None = None,
     ) -> None:
         self.counters = ListenerCounters()
         self._host = host
@@ -49,15 +49,17 @@ class QuicListener:
         self._session_factory = session_factory
         self._admit = admit
         self._options = options or ListenerOptions()
+        self._place = place or Place()
         self._endpoint: UdpEndpoint | None = None
 
     async def start(self) -> None:
         """Bind and listen. Raises OSError when the address cannot be bound, and CertificateError."""
         configuration = self._configuration()
-        sock = bind(self._host, self._port)
+        place = self._place
+        sock = bind(self._host, self._port) if place.descriptor is None else place.socket()
         self._port = sock.getsockname()[1]
         self._endpoint = UdpEndpoint(
-            sock, configuration, self._make_driver, options=self._options, counters=self.counters
+            sock, configuration, self._make_driver, options=self._options, counters=self.counters, place=place
         )
         _log.info("quic_listening", host=self._host, port=self._port)
 
@@ -120,26 +122,9 @@ class QuicListener:
             certificate=identity.certificate,
             certificate_chain=list(identity.chain),
             private_key=identity.private_key,
+            connection_id_length=ID_BYTES,
             idle_timeout=self._options.idle_timeout,
             max_data=self._options.flow.connection_window,
             max_stream_data=self._options.flow.stream_window,
             max_datagram_frame_size=_MAX_DATAGRAM_FRAME,
         )
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A UDP socket that does not block; for "::" one that takes IPv4 too. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            # As much of it as the system allows.
-            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

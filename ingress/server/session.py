@@ -110,8 +110,8 @@ class QuicSession:
 
     @property
     def awaits_request(self) -> bool:
-        """Whether the client has not asked for a session yet."""
-        return self._connection.state is State.IDLE
+        """Whether the client has not asked for a session yet, or not sent the settings that this needs."""
+        return self._connection.state in (State.IDLE, State.REQUESTED)
 
     def _deliver(self, events: list[WebTransportEvent]) -> None:
         for event in events:
@@ -234,7 +234,7 @@ class QuicSession:
         self._wake()
 
     def unsent_bytes(self) -> int:
-        return self._connection.unsent_bytes()
+        return self._connection.held_bytes()
 
     def _open(self, open_stream: Callable[[], int]) -> int:
         # After the end there is no stream to give; writes to this id are ignored as all others are.

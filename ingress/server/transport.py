@@ -69,7 +69,11 @@ class Transport(Protocol):
         ...
 
     def send(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
-        """Append to a stream; dropped silently once the stream is ended, reset or stopped by the client."""
+        """Append one whole frame to a stream, or nothing; dropped silently once the stream is ended, reset or
+        stopped by the client.
+
+        A transport of messages, which may hold one frame each, sends one for each call.
+        """
         ...
 
     def open_bidirectional(self) -> int:
@@ -117,7 +121,7 @@ class Transport(Protocol):
         ...
 
     def unsent_bytes(self) -> int:
-        """Bytes that were sent on streams or as datagrams and that the client has not acknowledged."""
+        """Bytes that were sent and that the client has not acknowledged, and a price for each stream it leaves open."""
         ...
 
 
@@ -140,6 +144,10 @@ class SessionHandler(Protocol):
 
     def stream_stopped(self, stream_id: int, code: int) -> None:
         """The client reads no more of a stream; this side's half is already reset."""
+        ...
+
+    def failed(self, code: int, reason: str) -> None:
+        """The client sent or left unread what the transport cannot go on with: close with this code and reason."""
         ...
 
     def closed(self, code: int, reason: str, abrupt: bool) -> None:

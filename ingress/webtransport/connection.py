@@ -63,8 +63,10 @@ class WebTransportConnection:
         *,
         early: EarlyLimits | None = None,
         max_pending_datagrams: int = 256,
+        counters: Counters | None = None,
     ) -> None:
-        self.counters = Counters()
+        """`counters` may be shared by connections."""
+        self.counters = counters or Counters()
         self.state = State.IDLE
         self._quic = quic
         self._early = EarlyEvents(early or EarlyLimits())
@@ -285,6 +287,10 @@ class WebTransportConnection:
     def unsent_bytes(self) -> int:
         """Bytes of streams and datagrams that the client has not acknowledged."""
         return private.unacknowledged_bytes(self._quic)
+
+    def held_bytes(self) -> int:
+        """Memory that the client makes this side hold: unacknowledged bytes, and a price for each open stream."""
+        return private.held_bytes(self._quic)
 
     def pause_reading(self) -> None:
         """Grant the client no more credit on streams."""

@@ -1,12 +1,12 @@
 """The one module that leans on attributes that aioquic keeps to itself, each named in `LEANED_ON`.
 
-aioquic 1.7 has no public way to learn how much of a stream waits, to bound what a client may make it hold, or
-to receive on a stream that it opened for WebTransport itself.
+aioquic 1.7 has no public way to learn how much of a stream waits, to bound what a client may make it hold, to
+receive on a stream that it opened for WebTransport itself, or to choose connection ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +23,19 @@ from aioquic.h3.connection import (
     Setting,
     StreamType,
 )
-from aioquic.quic.connection import QuicConnection
+from aioquic.h3.events import Headers
+from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicReceiveContext
+from aioquic.quic.events import QuicEvent
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.quic.stream import QuicStream
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+# Re-exported by aioquic.buffer, which type checkers do not take for an export.
+from aioquic._buffer import Buffer  # isort: skip
 
 #: What a server says so that each generation of clients goes on (draft-ietf-webtrans-http3): Chromium wants
 #: the first. Draft 15's 0x2c7cf000 is left out: it promises RESET_STREAM_AT, which aioquic does not have.
@@ -39,9 +48,22 @@ SETTINGS_WEBTRANSPORT: Final = {
 #: Bytes of the longest header section and control frame that a client may send.
 MAX_FIELD_SECTION_SIZE: Final = 16_384
 
+#: Pieces of a stream, apart from each other, that may wait for what is between them. Each that comes is compared
+#: with all: without a bound, 400 packets of single bytes keep a server busy for a minute.
+MAX_PIECES: Final = 256
+
+#: Datagrams that one batch of packets may bring; what comes with them is dropped unread. Packed into packets they
+#: are a tenth of the bytes that their handling is worth.
+MAX_RECEIVED_DATAGRAMS: Final = 128
+#: What a stream of this side's own costs in memory, beside its bytes, for as long as the client leaves it open.
+STREAM_BYTES: Final = 4096
+
 _AEAD_TAG_BYTES: Final = 16
 _SHORT_HEADER_BYTES: Final = 3
 _DATAGRAM_FRAME_BYTES: Final = 3
+_FIELD_BYTES: Final = 32
+#: Of this side's own: control and QPACK.
+_HTTP3_STREAMS: Final = 3
 
 #: What is read or replaced here, by the class or module that has it: (owner, attribute, what for).
 LEANED_ON: Final[tuple[tuple[str, str, str], ...]] = (
@@ -66,6 +88,17 @@ LEANED_ON: Final[tuple[tuple[str, str, str], ...]] = (
     ("QuicConnection", "_remote_max_datagram_frame_size", "the largest datagram that fits"),
     ("QuicConnection", "_max_datagram_size", "the largest datagram that fits"),
     ("QuicConnection", "_peer_cid", "the largest datagram that fits"),
+    ("QuicConnection", "_crypto_streams", "a bound on the pieces of a handshake"),
+    ("QuicConnection", "_get_or_create_stream", "a bound on the pieces of a stream"),
+    ("QuicConnection", "_events", "a bound on datagrams that came and wait"),
+    ("QuicConnection", "_handle_datagram_frame", "a bound on datagrams that came and wait"),
+    ("H3Connection", "_decode_headers", "a bound on the size of header sections"),
+    ("QuicConnection", "_initialize", "a bound on the pieces of a handshake"),
+    ("QuicStreamReceiver", "_ranges", "a bound on the pieces of a stream"),
+    ("QuicConnection", "_host_cids", "connection ids that name a worker"),
+    ("QuicConnection", "_local_initial_source_connection_id", "connection ids that name a worker"),
+    ("QuicConnection", "_replenish_connection_ids", "connection ids that name a worker"),
+    ("QuicRetryTokenHandler", "_aead", "Retry tokens that all workers take"),
     ("QuicStreamSender", "_buffer_start", "bytes that wait to be acknowledged"),
     ("QuicStreamSender", "_buffer_stop", "bytes that wait to be acknowledged"),
     (
@@ -105,18 +138,81 @@ class FlowLimits:
     """Open at a time, HTTP/3's own three and a grease stream included."""
 
 
-class BoundedQuicConnection(QuicConnection):
-    """A QUIC connection that grants the peer a fixed window of credit, and none while `reading_paused`."""
+class _Pieces(RangeSet):
+    """What has arrived of a stream. Too many gaps end the connection, as in other implementations of QUIC."""
 
-    def __init__(self, *, limits: FlowLimits, **arguments: Any) -> None:
+    def add(self, start: int, stop: int | None = None) -> None:
+        super().add(start, stop)
+        if len(self) > MAX_PIECES:
+            raise QuicConnectionError(
+                error_code=QuicErrorCode.INTERNAL_ERROR,
+                frame_type=QuicFrameType.STREAM_BASE,
+                reason_phrase="too many gaps in a stream",
+            )
+
+
+class BoundedQuicConnection(QuicConnection):
+    """A QUIC connection that grants the peer a fixed window of credit, and none while `reading_paused`.
+
+    `new_id` makes its connection ids, of the configured length; without it they are random.
+    """
+
+    def __init__(self, *, limits: FlowLimits, new_id: Callable[[], bytes] | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._limits = limits
+        self._new_id = new_id
+        if new_id is not None:
+            # Nothing has been sent or derived from the random one yet.
+            first = self._host_cids[0]
+            first.cid = self.host_cid = self._local_initial_source_connection_id = new_id()
         self.reading_paused = False
+        self.violated = False
+        """Whether this side has closed the connection because the client broke a rule."""
+        self.overrun = 0
+        """Datagrams that were dropped unread."""
+        self._received_datagrams = 0
         for limit, value in (
             (self._local_max_streams_bidi, limits.bidirectional_streams),
             (self._local_max_streams_uni, limits.unidirectional_streams),
         ):
             limit.value = limit.sent = value
+
+    def _replenish_connection_ids(self) -> None:
+        known = len(self._host_cids)
+        super()._replenish_connection_ids()
+        if self._new_id is not None:
+            for connection_id in self._host_cids[known:]:
+                connection_id.cid = self._new_id()
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        self.violated = self.violated or error_code not in (QuicErrorCode.NO_ERROR, ErrorCode.H3_NO_ERROR)
+        super().close(error_code, frame_type, reason_phrase)
+
+    def next_event(self) -> QuicEvent | None:
+        event = super().next_event()
+        if event is None:
+            self._received_datagrams = 0
+        return event
+
+    def _handle_datagram_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_datagram_frame(context, frame_type, buf)
+        self._received_datagrams += 1
+        if self._received_datagrams > MAX_RECEIVED_DATAGRAMS:
+            self._events.pop()
+            self.overrun += 1
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        for stream in self._crypto_streams.values():
+            stream.receiver._ranges = _Pieces()
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> QuicStream:
+        stream = super()._get_or_create_stream(frame_type, stream_id)
+        if not isinstance(stream.receiver._ranges, _Pieces):
+            stream.receiver._ranges = _Pieces()
+        return stream
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         credit = self._local_max_data
@@ -154,6 +250,13 @@ class BoundedQuicConnection(QuicConnection):
             receiver.highest_offset = highest
 
 
+class RetryTokens(QuicRetryTokenHandler):
+    """Makes and checks Retry tokens with a given key (of AES, 16 or 32 bytes) in place of one of its own."""
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = AESGCM(key)
+
+
 class WebTransportH3Connection(H3Connection):
     """HTTP/3 with what WebTransport needs, and without what lets a client make the server hold memory."""
 
@@ -184,6 +287,14 @@ class WebTransportH3Connection(H3Connection):
             _check_frame_size(stream)
         if frame_type == FrameType.WEBTRANSPORT_STREAM and stream.headers_recv_state != HeadersState.INITIAL:
             raise MisplacedStreamFrameError("WT_STREAM is not the first frame of the stream")
+
+    def _decode_headers(self, stream_id: int, frame_data: bytes | None) -> Headers:
+        headers = super()._decode_headers(stream_id, frame_data)
+        # References to the static table make fifty bytes of one (RFC 9114, section 4.2.2).
+        size = sum(len(name) + len(value) + _FIELD_BYTES for name, value in headers)
+        if size > MAX_FIELD_SECTION_SIZE:
+            raise FieldSectionTooLargeError(f"a header section of {size} bytes is over {MAX_FIELD_SECTION_SIZE}")
+        return headers
 
     def open_stream(self, session_id: int, *, bidirectional: bool) -> int:
         """Open a stream of the session and return its id.
@@ -248,6 +359,12 @@ def unacknowledged_bytes(quic: QuicConnection) -> int:
         if stream.sender._reset_error_code is None
     )
     return waiting + sum(map(len, quic._datagrams_pending))
+
+
+def held_bytes(quic: QuicConnection) -> int:
+    """Memory that the client has this side hold: `unacknowledged_bytes`, and the streams it has not let end."""
+    own = sum(stream_id & 1 for stream_id in quic._streams)
+    return unacknowledged_bytes(quic) + STREAM_BYTES * max(0, own - _HTTP3_STREAMS)
 
 
 def is_delivered(quic: QuicConnection, stream_id: int) -> bool:

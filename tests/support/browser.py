@@ -33,10 +33,12 @@ def chromium_path() -> str:
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser with a fresh profile until the block ends."""
+async def chromium(*flags: str) -> AsyncIterator[Browser]:
+    """A browser with a fresh profile, started with `flags` too, until the block ends."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium_path(), headless=True, args=list(FLAGS))
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path(), headless=True, args=[*FLAGS, *flags]
+        )
         try:
             yield browser
         finally:

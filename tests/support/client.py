@@ -7,20 +7,55 @@ import itertools
 import json
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from schemas.codec import Encoding, FrameDecoder, FrameLimits, encode_frame
-from tests.support.wt_client import ClientStream, Closed, StreamResetError, WebTransportClient, connect
+from schemas.codec import Encoding, FrameDecoder, FrameLimits, decode_frame, encode_frame
+from tests.support import ws_client, wt_client
+from tests.support.ws_client import MessageStream, WebSocketClient
+from tests.support.wt_client import Closed, StreamResetError, WebTransportClient
 
 #: Longer than any timeout of a gateway under test.
 WITHIN_S = 20.0
 _LIMITS = FrameLimits(max_bytes=1 << 20, max_keys=100_000, max_depth=64)
 
+TransportName = Literal["webtransport", "websocket"]
+
+
+class Stream(Protocol):
+    """What a scenario needs of a stream."""
+
+    id: int
+
+    def write(self, data: bytes, end: bool = False) -> None: ...
+
+    async def read(self, within: float = ...) -> bytes: ...
+
+
+class Carrier(Protocol):
+    """What a scenario needs of a transport."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def open_bidirectional(self) -> Stream: ...
+
+    def send_datagram(self, data: bytes) -> None: ...
+
+    async def receive_datagram(self, within: float = ...) -> bytes: ...
+
+    def close(self, code: int = ..., reason: str = ...) -> None: ...
+
+    async def wait_closed(self, within: float = ...) -> Closed: ...
+
+
+AnyCarrier = TypeVar("AnyCarrier", bound=Carrier)
+
 
 class Frames:
     """The frames of one stream, decoded as they come."""
 
-    def __init__(self, stream: ClientStream) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._decoder = FrameDecoder(_LIMITS)
         self._ready: list[dict[str, Any]] = []
@@ -31,28 +66,26 @@ class Frames:
             data = await self.stream.read(WITHIN_S)
             if not data:
                 raise EOFError("the stream ended")
+            if isinstance(self.stream, MessageStream):
+                # Each message is one frame, in an encoding of its own.
+                return decode_frame(data, _LIMITS)
             self._ready.extend(self._decoder.feed(data))
         return self._ready.pop(0)
 
 
-class Client:
-    """One session, its control stream, and every frame that arrived on it."""
+class Party(Generic[AnyCarrier]):
+    """One session over any transport, its control stream, and every frame that arrived on it."""
 
-    def __init__(self, transport: WebTransportClient) -> None:
+    def __init__(self, transport: AnyCarrier) -> None:
         self.transport = transport
         self.received: list[dict[str, Any]] = []
         self.session = ""
         self.user: str | None = None
-        self._control: ClientStream | None = None
+        self._control: Stream | None = None
         self._encoding: Encoding = "json"
         self._reader: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._ids = itertools.count(1)
-
-    @classmethod
-    async def connect(cls, url: str, *, origin: str | None = None) -> Self:
-        """Open a session."""
-        return cls(await connect(url, origin=origin))
 
     async def __aenter__(self) -> Self:
         await self.transport.__aenter__()
@@ -66,7 +99,7 @@ class Client:
             await asyncio.gather(self._reader, return_exceptions=True)
         await self.transport.__aexit__(kind, error, trace)
 
-    async def control(self) -> ClientStream:
+    async def control(self) -> Stream:
         """The control stream, opened at the first use."""
         if self._control is None:
             self._control = await self.transport.open_bidirectional()
@@ -147,6 +180,24 @@ class Client:
                 await self.send({"type": "pong"})
             self.received.append(frame)
             self._arrived.set()
+
+
+class Client(Party[WebTransportClient]):
+    """A session over WebTransport."""
+
+    @classmethod
+    async def connect(cls, url: str, *, origin: str | None = None) -> Self:
+        """Open a session."""
+        return cls(await wt_client.connect(url, origin=origin))
+
+
+class SocketClient(Party[WebSocketClient]):
+    """A session over WebSocket; the URL is the same."""
+
+    @classmethod
+    async def connect(cls, url: str, *, origin: str | None = None) -> Self:
+        """Open a session."""
+        return cls(await ws_client.connect(url, origin=origin))
 
 
 def json_frame(frame: object) -> bytes:

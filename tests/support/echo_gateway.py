@@ -9,6 +9,7 @@ from ingress.server.certificates import CertificateFiles
 from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
 from ingress.server.transport import Admission, SessionRequest, Transport
+from ingress.server.workers import Place
 
 
 @dataclass
@@ -54,6 +55,10 @@ class Echo:
     def stream_stopped(self, stream_id: int, code: int) -> None:
         self.calls.append(("stream_stopped", stream_id, code))
 
+    def failed(self, code: int, reason: str) -> None:
+        self.calls.append(("failed", code, reason))
+        self.transport.close(code, reason)
+
     def closed(self, code: int, reason: str, abrupt: bool) -> None:
         self.calls.append(("closed", code, reason, abrupt))
         self.ended.set()
@@ -62,10 +67,12 @@ class Echo:
 class EchoGateway:
     """A listener with echoing sessions."""
 
-    def __init__(self, files: CertificateFiles, host: str, options: ListenerOptions) -> None:
+    def __init__(
+        self, files: CertificateFiles, host: str, options: ListenerOptions, place: Place | None = None
+    ) -> None:
         self.certificate = files.certificate
         self.sessions: list[Echo] = []
-        self.listener = QuicListener(host, 0, files, self._session, admit=self._admit, options=options)
+        self.listener = QuicListener(host, 0, files, self._session, admit=self._admit, options=options, place=place)
 
     def _session(self, transport: Transport) -> Echo:
         self.sessions.append(Echo(transport))

@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, text
 from schemas.entry import Entry
 from schemas.keys import Keys
 from schemas.signing import Signer
-from tests.support.client import Client
+from tests.support.client import Client, SocketClient, TransportName
 from tests.support.laravel import LaravelApp, laravel_app
 from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.waiting import eventually
@@ -42,6 +42,18 @@ class Service:
         self._health = health
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def health(self) -> str:
+        """The base URL of its operator listener."""
+        return self._health
+
+    @property
+    def pid(self) -> int:
+        """Of the running process; raises RuntimeError when there is none."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process.pid
 
     async def start(self) -> None:
         """Start it and wait until it says that it is ready; raises RuntimeError with its output when it does not."""
@@ -123,6 +135,15 @@ class System:
     async def client(self, gateway: int = 0, *, origin: str | None = None) -> AsyncIterator[Client]:
         """A client with a session on a gateway."""
         async with await Client.connect(self.gateway_urls[gateway], origin=origin) as client:
+            yield client
+
+    @asynccontextmanager
+    async def party(
+        self, transport: TransportName, gateway: int = 0, *, origin: str | None = None
+    ) -> AsyncIterator[Client | SocketClient]:
+        """A client with a session on a gateway, over either transport."""
+        kind: type[Client | SocketClient] = Client if transport == "webtransport" else SocketClient
+        async with await kind.connect(self.gateway_urls[gateway], origin=origin) as client:
             yield client
 
     async def post(self, target: str, body: Any, *, signer: Signer | None = None) -> httpx.Response:

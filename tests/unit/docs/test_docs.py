@@ -26,7 +26,7 @@ from schemas.keys import Keys
 from tests.unit.docs.reading import ROOT, Link, anchors, blocks, code, links, pages, rows, section, text
 
 PACKAGES: Final = ("schemas", "runtime", "ingress", "processors", "egress", "console")
-METRIC: Final = re.compile(r"(Counter|Gauge|Histogram)\(\s*\"(headgate_\w+)\"")
+METRIC: Final = re.compile(r"(Counter|Gauge|Histogram)(?:MetricFamily)?\(\s*\"(headgate_\w+)\"")
 COMMAND: Final = re.compile(r"(?:^|[`/ ])headgate ([a-z]+)((?: +--[a-z-]+| +[^`#\n ]+)*)", re.MULTILINE)
 API_BODIES: Final[dict[str, type[BaseModel]]] = {
     "### `POST /send-to-session`": SendToSession,
@@ -35,7 +35,15 @@ API_BODIES: Final[dict[str, type[BaseModel]]] = {
     "### `POST /disconnect`": Disconnect,
 }
 #: Settings whose default is made at each start, or none.
-WITHOUT_DEFAULT: Final = {"gateway_id", "secret", "previous_secrets", "allowed_origins", "tls_cert", "tls_key"}
+WITHOUT_DEFAULT: Final = {
+    "gateway_id",
+    "secret",
+    "previous_secrets",
+    "allowed_origins",
+    "tls_cert",
+    "tls_key",
+    "websocket_port",
+}
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

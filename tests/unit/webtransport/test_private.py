@@ -10,7 +10,7 @@ import pytest
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import ErrorCode, FrameType
 from aioquic.quic.retry import QuicRetryTokenHandler
-from aioquic.quic.stream import QuicStreamSender
+from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
 
 import ingress.webtransport
 from ingress.webtransport import private
@@ -28,6 +28,7 @@ def test_each_attribute_exists(owner: str, attribute: str, purpose: str, make_pa
         "H3Connection": pair.h3,
         "QuicConnection": pair.client,
         "QuicRetryTokenHandler": QuicRetryTokenHandler(),
+        "QuicStreamReceiver": QuicStreamReceiver(0, True),
         "QuicStreamSender": QuicStreamSender(0, True),
     }
     assert hasattr(owners[owner], attribute), (
