@@ -7,7 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PROJECT := pyproject.toml requirements/build.txt scripts/venv.sh
 
-.PHONY: fuzz demo test lint format wheel bench lock clean
+.PHONY: fuzz demo test lint format wheel bench lock clean attacks
 
 demo: .venv/.runtime
 	@exec .venv/bin/headgate dev $(ARGS)
@@ -22,6 +22,9 @@ lint: .venv/.dev
 format: .venv/.dev
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+attacks: .venv/.dev .venv/.debian
+	@.venv/bin/python -m pytest tests/attacks -q -s
 
 wheel: .venv/.dev
 	@scripts/wheel.sh

@@ -127,6 +127,8 @@ class Session:
 
     def stream_reset(self, stream_id: int, now: Now) -> None:
         """The client abandoned its side of a stream; what it sent in part is gone."""
+        if self._is_closed():
+            return
         stream = self._streams.writable(stream_id)
         if stream is None:
             self._streams.forget(stream_id)

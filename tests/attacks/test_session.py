@@ -1,0 +1,180 @@
+"""Attacks from inside a session: readers that do not read, capsules, frames and datagrams meant to be costly."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import msgpack
+import pytest
+from aioquic.buffer import encode_uint_var
+from aioquic.h3.connection import ErrorCode, FrameType
+
+from ingress.webtransport.capsules import CLOSE
+from tests.attacks.forging import Forger, datagram, h3_frame, stream
+from tests.attacks.world import World, world
+from tests.support.client import Client
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import eventually
+from tests.support.wt_client import WebTransportClient
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CLOSED = "headgate_sessions_closed_total"
+SLOW = {"code": "3008", "by": "gateway"}
+
+
+async def member(world: World, channel: str) -> Client:
+    """A session of the attacker's that is in a channel."""
+    client = Client(await world.client())
+    await client.authenticate("attacker")
+    await client.subscribe(channel)
+    return client
+
+
+async def over(world: World, count: int) -> bool:
+    """That many sessions were closed for reading too slowly."""
+    return await world.counted(CLOSED, **SLOW) >= count
+
+
+@pytest.mark.parametrize("how", ["deaf", "no credit"])
+async def test_nobody_reads_what_the_application_sends(attacked: World, how: str) -> None:
+    """Five members of a busy channel stop reading: each holds its bound at most, then is closed with 3008."""
+    clients = [await member(attacked, "news") for _ in range(5)]
+    async with attacked.attacked(f"broadcast, readers {how}"):
+        for client in clients:
+            forger = Forger(client.transport)
+            forger.ignore_everything() if how == "deaf" else forger.give_no_credit()
+        for _ in range(300):
+            await attacked.verdicts.publish("news", [{"type": "news", "text": "x" * 8000}])
+            await asyncio.sleep(0.005)
+        await eventually(lambda: over(attacked, 5), 10)
+    for client in clients:
+        client.transport.vanish()
+
+
+async def test_a_stream_for_each_push(attacked: World) -> None:
+    """A client of the older contract gets each push on a stream of its own: streams it never ends are bounded too."""
+    client = Client(await attacked.client())
+    await client.send({"type": "auth", "token": "attacker"})
+    await client.wait_type("auth_success")
+    await client.subscribe("news")
+    Forger(client.transport).ignore_everything()
+    async with attacked.attacked("a push a stream, unread"):
+        for _ in range(100):
+            await attacked.verdicts.publish("news", [{"type": "n"}] * 200)
+            await asyncio.sleep(0.01)
+        await eventually(lambda: over(attacked, 1), 10)
+    client.transport.vanish()
+
+
+async def test_nobody_reads_the_answers(redis: RedisServer) -> None:
+    """Requests on as many streams as there may be, faster than any client may, and no answer read: 3008."""
+    async with world(redis, frames_per_second="1000000", bytes_per_second="1000000000") as attacked:
+        client = Client(await attacked.client())
+        await client.authenticate("attacker")
+        streams = [await client.transport.open_bidirectional() for _ in range(31)]
+        Forger(client.transport).give_no_credit()
+        frames = b'{"type":"ping","id":"%s"}\n' % (b"x" * 60) * 12
+        async with attacked.attacked("slow reader on 32 streams"):
+            for _ in range(60):
+                for one in streams:
+                    one.write(frames)
+                await asyncio.sleep(0.03)
+                if await over(attacked, 1):
+                    break
+            await eventually(lambda: over(attacked, 1), 10)
+        client.transport.vanish()
+
+
+def capsule(kind: int, size: int, data: bytes = b"") -> bytes:
+    """A DATA frame with the head of a capsule that says it has `size` bytes."""
+    value = encode_uint_var(kind) + encode_uint_var(size) + data
+    return h3_frame(FrameType.DATA, len(value), value)
+
+
+def refused(client: WebTransportClient) -> bool:
+    """The server refused what came on the CONNECT stream."""
+    return (client._session_id, ErrorCode.H3_MESSAGE_ERROR) in client.refused_streams
+
+
+async def test_closing_capsules_that_are_too_long(attacked: World) -> None:
+    """CLOSE says it has more than its 1,028 bytes: its head is enough for the stream to be reset."""
+    async with attacked.attacked("CLOSE capsules up to 2^60 bytes"):
+        for size in (1 << 60, 10_000_000, 1029):
+            client = await attacked.client()
+            client._quic.send_stream_data(client._session_id, capsule(CLOSE, size, b"x" * 1000))
+            client._link.transmit()
+            await eventually(partial(refused, client), 10)
+            await client.disconnect()
+
+
+async def test_an_unknown_capsule_without_end(attacked: World) -> None:
+    """A capsule of 2^60 bytes that nobody knows is skipped as it comes, 8 MB of it, and the session goes on."""
+    client = Client(await attacked.client())
+    await client.authenticate("attacker")
+    async with attacked.attacked("unknown capsule of 2^60 bytes"):
+        quic, session = client.transport._quic, client.transport._session_id
+        quic.send_stream_data(session, capsule(0x1234, 1 << 60))
+        for _ in range(8):
+            quic.send_stream_data(session, h3_frame(FrameType.DATA, 1_000_000, bytes(1_000_000)))
+            client.transport._link.transmit()
+            await eventually(lambda: not quic._streams[session].sender._buffer, 20)
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
+    await client.transport.disconnect()
+
+
+BOMBS = {
+    "JSON, deep": (b'{"a":' * 20_000, 4413),
+    "JSON, deep lists": (b'{"a":' + b"[" * 60_000, 4413),
+    "JSON, wide": (b'{"a":[' + b"{}," * 20_000, 4413),
+    "JSON, one long number": (b'{"a":' + b"9" * 70_000, 4413),
+    "JSON, space": (b'{"a":' + b" " * 70_000, 4413),
+    "msgpack, empty maps": (msgpack.packb({"a": [{}] * 60_000}), 4413),
+    "msgpack, deep": (b"\x81\xa1a" * 20_000, 4413),
+    "msgpack, 2^32 elements": (b"\x81\xa1a\xdd\xff\xff\xff\xff", 4413),
+    "msgpack, 2^32 bytes": (b"\x81\xa1a\xc6\xff\xff\xff\xff", 4413),
+    "msgpack, extension": (b"\x81\xa1a\xc9\xff\xff\xff\xff\x01", 4400),
+}
+
+
+async def test_bombs(attacked: World) -> None:
+    """Frames that would become far more than their bytes are refused by their bytes, each with its close code."""
+    async with attacked.attacked("JSON and msgpack bombs"):
+        for _ in range(3):
+            for what, (data, code) in BOMBS.items():
+                client = Client(await attacked.client())
+                await client.send_raw(data)
+                assert (await client.closed()).code == code, what
+                client.transport.vanish()
+
+
+async def test_datagrams_without_end(attacked: World) -> None:
+    """Fifty thousand datagrams at once, most for nobody: what is over the rate is dropped and counted."""
+    client = await member(attacked, "cursors")
+    forger = Forger(client.transport)
+    one = datagram(client.transport._session_id, b'{"type":"cursor","channel":"cursors","x":1}')
+    async with attacked.attacked("50,000 datagrams"):
+        for _ in range(250):
+            forger.send([one] * 200)
+            await asyncio.sleep(0.005)
+        assert (await client.ask({"type": "ping"}))["type"] == "pong"
+    assert await attacked.counted("headgate_datagrams_dropped_total", reason="rate") > 10_000
+    await client.transport.disconnect()
+
+
+async def test_crumbs_of_frames(attacked: World) -> None:
+    """Frames that come byte by byte, a packet each, cost their packets and no more."""
+    client = Client(await attacked.client())
+    await client.authenticate("attacker")
+    forger = Forger(client.transport)
+    control = (await client.control()).id
+    sent = client.transport._quic._streams[control].sender.highest_offset
+    frame = b'{"type":"ping","id":"p"}' * 40
+    async with attacked.attacked("a byte a packet"):
+        for at in range(len(frame)):
+            forger.send([stream(control, sent + at, frame[at : at + 1])])
+            if at % 20 == 0:
+                await asyncio.sleep(0.01)
+        await client.wait_type("pong")
+    client.transport.vanish()
