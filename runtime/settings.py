@@ -105,7 +105,7 @@ class Settings(BaseSettings):
 
     # Processors and egress
     processors_http_host: str = Field("127.0.0.1", description="Operator listener of the processors.")
-    processors_http_port: int = Field(9102, ge=0, le=65535, description="TCP port of that operator listener.")
+    processors_http_port: int = Field(9201, ge=0, le=65535, description="TCP port of that operator listener.")
     api_host: str = Field("127.0.0.1", description="Address of the HTTP API that the application calls.")
     api_port: int = Field(3001, ge=0, le=65535, description="TCP port of the HTTP API, health and metrics.")
     archive_url: str = Field("sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive.")
