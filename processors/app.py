@@ -41,6 +41,8 @@ log = structlog.get_logger()
 PROCESSORS: Final = ("auth", "channels", "laravel", "persistence")
 DATAGRAM_BATCH: Final = 200
 ARCHIVE_BATCH: Final = 500
+#: Nobody waits for the archive: it reads this seldom, and takes more at a time.
+ARCHIVE_LINGER_S: Final = 0.2
 
 
 class Plan:
@@ -131,6 +133,7 @@ class Plan:
                 handler=PersistenceHandler(archive, logs).handle,
                 key=by_partition,
                 max_batch=ARCHIVE_BATCH,
+                linger=ARCHIVE_LINGER_S,
                 # The archive keeps entries as they were written, with the traceparent they had.
                 traced=False,
             )

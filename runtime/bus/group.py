@@ -50,10 +50,12 @@ class ConsumerGroup:
         key: Callable[[Received], str] = by_session,
         types: Collection[str] | None = None,
         max_batch: int = 1,
+        linger: float = 0.0,
         traced: bool = True,
     ) -> None:
         """`types`: what `handler` handles; other entries are acknowledged unread. None: all.
 
+        `linger`: seconds between reads, for a group that gains more from batches than from haste.
         `traced`: handling a sampled entry is a span of its own; without, entries come as they were written.
         """
         self.group = group
@@ -76,7 +78,9 @@ class ConsumerGroup:
             max_batch=max_batch,
             traced=traced,
         )
-        self._reader = Reader(client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned, types=types)
+        self._reader = Reader(
+            client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned, types=types, linger=linger
+        )
         self._stopping = asyncio.Event()
         self._paused = False
         self._tasks: list[asyncio.Task[None]] = []

@@ -56,9 +56,13 @@ class Reader:
         settler: Settler,
         owned: Callable[[], list[int]],
         types: Collection[str] | None = None,
+        linger: float = 0.0,
         count: int = 200,
     ) -> None:
-        """`types`: what the group handles; other entries are acknowledged unread. None: all."""
+        """`types`: what the group handles; other entries are acknowledged unread. None: all.
+
+        `linger`: seconds between reads of new entries, for a group that gains more from batches than from haste.
+        """
         self._client = client
         self._logs = logs
         self._partition = {key.encode(): partition for partition, key in enumerate(logs)}
@@ -67,6 +71,7 @@ class Reader:
         self._settler = settler
         self._owned = owned
         self._types = None if types is None else {name.encode() for name in types}
+        self._linger = linger
         self._count = count
         self._cursors: dict[int, str] = {}
         """Partitions whose pending entries are still being read, and how far."""
@@ -126,6 +131,8 @@ class Reader:
         for key, items in answer:
             partition = self._partition[key]
             await self._deliver(partition, items, {})
+        if answer and self._linger:
+            await asyncio.sleep(self._linger)
 
     async def _read_pending(self) -> None:
         partition, cursor = next(iter(self._cursors.items()))
