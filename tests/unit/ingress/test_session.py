@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import random
-import zlib
 from typing import Any
 
 import msgpack
 import pytest
 
-from ingress.session import (
-    Append,
-    Close,
-    Now,
-    OpenAndSend,
-    Outgoing,
-    Send,
-    SendDatagram,
-    Session,
-    SessionLimits,
-)
-from schemas.codec import FrameLimits
+from ingress.session import Close, Outgoing, Send
 from schemas.events import (
     AuthenticatedDelivery,
     AuthFailedDelivery,
@@ -34,86 +19,7 @@ from schemas.events import (
     Unsubscribed,
     WhisperReceived,
 )
-
-LIMITS = SessionLimits(
-    frame=FrameLimits(max_bytes=1024, max_depth=8, max_keys=64),
-    auth_timeout=5,
-    verdict_timeout=10,
-    auth_pending_bytes=512,
-    max_channels=2,
-    frames_per_second=50,
-    bytes_per_second=10_000,
-    datagrams_per_second=5,
-    ping_interval=25,
-    pong_timeout=8,
-)
-CONTROL = 4
-
-
-def at(seconds: float) -> Now:
-    return Now(seconds, 1_700_000_000_000 + int(seconds * 1000))
-
-
-class Client:
-    """A session core and the effects it left, split by kind."""
-
-    def __init__(self) -> None:
-        self.session = Session("s1", LIMITS, seal=lambda token: f"sealed({token})", now=at(0))
-        self.appends: list[Append] = []
-        self.sent: list[tuple[int | None, dict[str, Any]]] = []
-        self.ends: list[int] = []
-        self.datagrams: list[bytes] = []
-        self.closes: list[Close] = []
-
-    def collect(self) -> Client:
-        for effect in self.session.effects():
-            match effect:
-                case Append():
-                    self.appends.append(effect)
-                case Send(stream=stream, data=data, end=end):
-                    if data:
-                        self.sent.append((stream, _decode(data)))
-                    if end:
-                        self.ends.append(stream)
-                case OpenAndSend(data=data):
-                    self.sent.append((None, _decode(data)))
-                case SendDatagram(data=data):
-                    self.datagrams.append(data)
-                case Close():
-                    self.closes.append(effect)
-        return self
-
-    def raw(self, data: bytes, stream: int = CONTROL, *, ended: bool = False, bidi: bool = True) -> Client:
-        self.session.stream_data(stream, data, ended, bidi, at(1))
-        return self.collect()
-
-    def frame(self, frame: dict[str, Any], stream: int = CONTROL, *, ended: bool = False, bidi: bool = True) -> Client:
-        return self.raw(json.dumps(frame).encode() + b"\n", stream, ended=ended, bidi=bidi)
-
-    def open(self, *, protocol: int | None = 1, **wishes: Any) -> Client:
-        auth: dict[str, Any] = {"type": "auth", "token": "t", **wishes}
-        self.frame(auth | ({"protocol": protocol} if protocol else {}))
-        self.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL), at(1))
-        return self.collect()
-
-    def joined(self, channel: str) -> Client:
-        self.frame({"type": "subscribe", "channel": channel})
-        self.session.subscribed(channel, SubscribedDelivery(epoch="e", offset=0, stream=CONTROL))
-        return self.collect()
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return self.sent[-1][1]
-
-    @property
-    def event(self) -> Any:
-        return self.appends[-1].event
-
-
-def _decode(data: bytes) -> dict[str, Any]:
-    decoded = json.loads(data) if data[:1] == b"{" else msgpack.unpackb(data)
-    assert isinstance(decoded, dict)
-    return decoded
+from tests.unit.ingress.told import CONTROL, Client, at
 
 
 def test_auth_is_sealed_and_answered_on_the_stream_that_asked() -> None:
@@ -396,123 +302,3 @@ def test_closing_sends_a_disconnect_frame_once() -> None:
     client.session.publication(Outgoing({"type": "late"}))
     assert [close.code for close in client.collect().closes] == [3001]
     assert client.last["type"] == "disconnect"
-
-
-def test_more_frames_than_allowed_close_with_3013() -> None:
-    """Twice a second's frames may come at once; then the session is told to slow down and come back."""
-    client = Client().open()
-    client.raw(b'{"type":"ping"}' * 99)
-    assert client.closes == []
-    client.raw(b'{"type":"ping"}')
-    assert [close.code for close in client.closes] == [3013]
-    assert client.last["reconnect"] is True
-
-
-def test_more_bytes_than_allowed_close_with_3013() -> None:
-    """Bytes count as they arrive, whole frames or not."""
-    client = Client().open()
-    for stream in range(8, 8 + 4 * 30, 4):
-        client.raw(b'{"pad":"' + b"x" * 990, stream=stream)
-    assert [close.code for close in client.closes] == [3013]
-
-
-def test_a_rate_recovers_with_time() -> None:
-    """What was taken comes back at the allowed rate."""
-    client = Client().open()
-    client.raw(b'{"type":"ping"}' * 99)
-    client.session.stream_data(CONTROL, b'{"type":"ping"}' * 50, False, True, at(2.1))
-    assert client.collect().closes == []
-
-
-def test_more_datagrams_than_allowed_are_dropped() -> None:
-    """Datagrams over the rate vanish, with their reason, and the session goes on."""
-    client = Client().open().joined("a")
-    frame = b'{"type":"cursor","channel":"a"}'
-    results = [client.session.datagram(frame, at(1)) for _ in range(12)]
-    assert results == [None] * 10 + ["rate"] * 2
-    assert client.session.datagram(frame, at(1.3)) is None
-    assert client.collect().closes == []
-
-
-def test_batched_pushes_wait_for_company_and_answers_do_not_overtake_them() -> None:
-    """With `batch` pushes leave together, in order; an answer takes them along."""
-    client = Client().open(batch=20)
-    sent = len(client.sent)
-    for n in range(3):
-        client.session.publication(Outgoing({"type": "channel_broadcast", "n": n}))
-    assert client.session.flush_after == 0.02
-    assert len(client.collect().sent) == sent
-    client.session.flush()
-    assert [frame["n"] for _, frame in client.collect().sent[sent:]] == [0, 1, 2]
-    client.session.publication(Outgoing({"type": "channel_broadcast", "n": 3}))
-    client.frame({"type": "ping"})
-    assert [frame["type"] for _, frame in client.sent[-2:]] == ["channel_broadcast", "pong"]
-    client.session.publication(Outgoing({"type": "channel_broadcast", "n": 4}))
-    client.session.close(3001, "restart")
-    assert [frame["type"] for _, frame in client.collect().sent[-2:]] == ["channel_broadcast", "disconnect"]
-
-
-@pytest.mark.parametrize(
-    "wish", [{"batch": 101}, {"batch": -1}, {"batch": "10"}, {"batch": True}, {"compression": "x"}]
-)
-def test_wishes_that_cannot_be_are_malformed(wish: dict[str, Any]) -> None:
-    """An auth frame with an impossible wish closes with 4400."""
-    assert Client().frame({"type": "auth", "token": "t", **wish}).closes[0].code == 4400
-
-
-def inflated(frame: dict[str, Any]) -> dict[str, Any]:
-    raw = frame["data"] if isinstance(frame["data"], bytes) else base64.b64decode(frame["data"])
-    return _decode(zlib.decompress(raw, -15))
-
-
-def test_long_frames_are_compressed_for_those_who_asked_where_it_helps() -> None:
-    """Over 1,000 bytes and smaller compressed: only then, and only for clients that listed the encoding."""
-    long = {"type": "channel_broadcast", "data": "again and " * 500}
-    noise = {"type": "channel_broadcast", "data": base64.b64encode(random.Random(1).randbytes(1500)).decode()}
-    client = Client().open(compression=["br", "deflate-raw"])
-    client.session.publication(Outgoing(long))
-    assert client.collect().last["type"] == "compressed"
-    assert inflated(client.last) == long
-    client.session.publication(Outgoing({"type": "short"}))
-    assert client.collect().last["type"] == "short"
-    client.session.publication(Outgoing(noise))
-    assert client.collect().last == noise
-    plain = Client().open()
-    plain.session.publication(Outgoing(long))
-    assert plain.collect().last == long
-
-
-def test_compressed_frames_from_clients_are_handled_as_what_they_hold() -> None:
-    """A compressed frame is its content; bombs, rubbish and nesting close the session, auth inside is refused."""
-
-    def packed(data: bytes) -> dict[str, Any]:
-        deflate = zlib.compressobj(wbits=-15)
-        inner = base64.b64encode(deflate.compress(data) + deflate.flush()).decode()
-        return {"type": "compressed", "encoding": "deflate-raw", "data": inner}
-
-    assert Client().open().frame(packed(b'{"type":"ping"}')).last["type"] == "pong"
-    assert Client().open().frame(packed(b'{"type":"auth","token":"t"}')).last["code"] == 100
-    bomb = Client().open().frame(packed(b'{"type":"x","pad":"' + b"x" * 100_000 + b'"}'))
-    assert [close.code for close in bomb.closes] == [4413]
-    nested = json.dumps(packed(b'{"type":"ping"}')).encode()
-    for bad in (
-        packed(b"nonsense"),
-        packed(nested),
-        packed(b'{"type":"ping"}') | {"encoding": "gzip"},
-        {"type": "compressed", "encoding": "deflate-raw", "data": "!"},
-        {"type": "compressed", "encoding": "deflate-raw", "data": "AAAA"},
-        {"type": "compressed", "encoding": "deflate-raw"},
-    ):
-        assert [close.code for close in Client().open().frame(bad).closes] == [4400], bad
-
-
-def test_a_session_ends_with_its_token() -> None:
-    """What the application said about the token's end is kept: then 3005, and the client comes back with a new one."""
-    client = Client().frame({"type": "auth", "token": "t", "protocol": 1})
-    verdict = AuthenticatedDelivery(user="7", stream=CONTROL, expires_at=at(10).wall_ms)
-    client.session.authenticated(verdict, at(1))
-    client.session.tick(at(9.9))
-    assert client.collect().closes == []
-    client.session.tick(at(10))
-    assert [close.code for close in client.collect().closes] == [3005]
-    assert client.last["reconnect"] is True
