@@ -1,29 +1,24 @@
-"""The bus against a real redis-server: nothing lost, order kept, repeats recognisable."""
+"""Consumer groups against a real redis-server: nothing lost, order kept, repeats recognisable."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
-import redis.asyncio as aioredis
 
-from runtime.bus.appender import Appender
-from runtime.bus.connection import LogConnection, check_server, connect, durability
-from runtime.bus.cursor import follow
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
-from schemas.errors import ConfigurationError, LogUnavailable
+from schemas.errors import LogUnavailable
 from schemas.events import MessagePublished, MessageReceived
+from tests.support.bus import Bus, bus_settings, running_bus
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
-
-Handle = Callable[[Received], Awaitable[Outcome]]
 
 
 @pytest.fixture
@@ -34,66 +29,13 @@ async def server() -> AsyncIterator[RedisServer]:
 
 @pytest.fixture
 def settings(server: RedisServer) -> Settings:
-    return Settings(
-        redis_url=server.url, partitions=4, lease_seconds=1.0, max_attempts=3, drain_seconds=2, _env_file=None
-    )
-
-
-class Bus:
-    """A client, an appender and groups that end with the test."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.keys = settings.keys
-        self.logs = [self.keys.inbound(p) for p in range(settings.partitions)]
-        self.client: aioredis.Redis = connect(settings)
-        # What a test looks with may try again after a restart of the server; what it tests may not.
-        self.observer: aioredis.Redis = aioredis.Redis.from_url(settings.redis_url)
-        self.appender = Appender(self.client)
-        self.groups: list[ConsumerGroup] = []
-
-    async def write(self, session: str, n: int) -> None:
-        entry = Entry.of(MessageReceived(frame={"n": n}), id=f"{session}-{n}", ts=n, session=session)
-        await self.appender.append(self.keys.inbound_of(session), entry)
-
-    async def group(self, handle: Handle, name: str = "g") -> ConsumerGroup:
-        group = ConsumerGroup(
-            self.settings,
-            self.client,
-            self.appender,
-            Telemetry(None, "test"),
-            logs=self.logs,
-            group=name,
-            handler=one_by_one(handle),
-        )
-        self.groups.append(group)
-        await group.start()
-        return group
-
-    async def stored(self, key: str, start: bytes | str = "-") -> list[tuple[bytes, dict[bytes, bytes]]]:
-        """What a stream holds."""
-        return cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.observer.xrange(key, start))
-
-    async def backlog(self, name: str = "g") -> int:
-        """Entries that the group has not acknowledged: pending, or never delivered."""
-        count = 0
-        for log in self.logs:
-            for group in await self.observer.xinfo_groups(log):
-                if group["name"] == name.encode():
-                    count += group["pending"] + len(await self.stored(log, b"(" + group["last-delivered-id"]))
-        return count
+    return bus_settings(server.url)
 
 
 @pytest.fixture
 async def bus(settings: Settings) -> AsyncIterator[Bus]:
-    made = Bus(settings)
-    await made.appender.start()
-    yield made
-    for group in made.groups:
-        await group.stop()
-    await made.appender.stop()
-    await made.observer.aclose()
-    await made.client.aclose()
+    async with running_bus(settings) as made:
+        yield made
 
 
 class Recorder:
@@ -115,60 +57,6 @@ class Recorder:
 
 async def settled(bus: Bus, count: int = 0) -> bool:
     return await bus.backlog() == count
-
-
-async def test_appends_keep_their_order_and_give_stream_ids(bus: Bus) -> None:
-    """Many appends at once land in the order of the calls, and each future gives its own id."""
-    log = bus.keys.inbound_of("s")
-    entries = [Entry.of(MessageReceived(frame={"n": n}), id=str(n), ts=n, session="s") for n in range(500)]
-    ids = await asyncio.gather(*[bus.appender.append(log, entry) for entry in entries])
-    stored = await bus.stored(log)
-    assert [stream_id.decode() for stream_id, _ in stored] == ids
-    assert [int(fields[b"id"]) for _, fields in stored] == list(range(500))
-
-
-async def test_an_append_that_redis_refuses_fails_alone(bus: Bus) -> None:
-    """A key of the wrong type fails its own append; its neighbours in the same write are confirmed."""
-    await bus.client.set("text", "x")
-    entry = Entry.of(MessageReceived(frame={}), id="i", ts=1)
-    good, bad, after = (bus.appender.append(key, entry) for key in ("a", "text", "b"))
-    results = await asyncio.gather(good, bad, after, return_exceptions=True)
-    assert isinstance(results[1], LogUnavailable)
-    assert isinstance(results[0], str)
-    assert isinstance(results[2], str)
-
-
-async def test_appends_fail_while_redis_is_away_and_work_again_after(bus: Bus, server: RedisServer) -> None:
-    """Without a confirmation there is an error, never a silent success; afterwards appends work without help."""
-    await bus.write("s", 1)
-    await server.kill()
-    with pytest.raises(LogUnavailable):
-        await bus.write("s", 2)
-    await server.restart()
-
-    async def writes() -> bool:
-        try:
-            await bus.write("s", 3)
-        except LogUnavailable:
-            return False
-        return True
-
-    await eventually(writes, 10)
-    stored = [fields[b"id"] for _, fields in await bus.stored(bus.keys.inbound_of("s"))]
-    assert b"s-1" in stored
-    assert b"s-3" in stored
-
-
-async def test_a_full_queue_refuses_at_once(bus: Bus, server: RedisServer) -> None:
-    """The queue to Redis is bounded: what does not fit fails with words, it does not pile up."""
-    small = Appender(bus.client, max_queue=2)
-    entry = Entry.of(MessageReceived(frame={}), id="i", ts=1)
-    first, second, third = (small.append("k", entry) for _ in range(3))
-    with pytest.raises(LogUnavailable, match="queue"):
-        await third
-    await small.start()
-    await asyncio.gather(first, second)
-    await small.stop()
 
 
 async def test_each_session_is_handled_in_order(bus: Bus) -> None:
@@ -332,15 +220,22 @@ async def test_a_redis_restart_loses_nothing(bus: Bus, server: RedisServer) -> N
 
 async def test_paused_groups_read_nothing_until_resumed(bus: Bus) -> None:
     """Pausing leaves entries in the log; resuming picks them up."""
-    recorder = Recorder()
+    recorder, other = Recorder(), Recorder()
     group = await bus.group(recorder)
+    await bus.group(other, "other")
     group.pause(True)
-    await eventually(lambda: group.owned() == [], 5)
-    await asyncio.sleep(1.2)  # A read that was under way ends within its block time.
+    await eventually(lambda: one_group_reads(bus), 10)
     await bus.write("s", 0)
+    await eventually(lambda: other.count() == 1, 10)
     assert recorder.count() == 0
     group.pause(False)
     await eventually(lambda: recorder.count() == 1, 10)
+
+
+async def one_group_reads(bus: Bus) -> bool:
+    """Whether only one group still waits for new entries: a read that was under way ends within its block time."""
+    clients: Any = await bus.observer.client_list()
+    return bool(sum(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in clients) == 1)
 
 
 async def test_batches_go_to_a_lane_together(bus: Bus) -> None:
@@ -371,64 +266,3 @@ async def test_batches_go_to_a_lane_together(bus: Bus) -> None:
     await eventually(lambda: len(seen) == 30, 10)
     assert seen == list(range(30))
     assert max(sizes) == 10
-
-
-async def test_following_goes_on_after_a_restart(bus: Bus, server: RedisServer) -> None:
-    """A follower resumes after the last entry it gave, and passes over what is no entry."""
-    log = bus.keys.inbound_of("s")
-    got: list[int] = []
-
-    async def read() -> None:
-        async for batch in follow(bus.client, {log: "0"}):
-            got.extend(entry.payload()["frame"]["n"] for _, _, entry in batch)
-
-    task = asyncio.create_task(read())
-    await bus.write("s", 1)
-    await bus.client.xadd(log, {"no": "entry"})
-    await eventually(lambda: got == [1], 10)
-    await server.restart()
-
-    async def writes() -> bool:
-        try:
-            await bus.write("s", 2)
-        except LogUnavailable:
-            return False
-        return True
-
-    await eventually(writes, 10)
-    await eventually(lambda: got == [1, 2], 10)
-    task.cancel()
-
-
-async def test_a_log_that_goes_away_is_a_problem_until_it_is_back(settings: Settings, server: RedisServer) -> None:
-    """Readiness follows the server: not ready while it does not answer, ready again without a restart."""
-    connection = LogConnection(connect(settings), settings)
-    await connection.start()
-    assert connection.problem() is None
-    await server.kill()
-    await eventually(lambda: connection.problem() is not None, 10)
-    await server.restart()
-    await eventually(lambda: connection.problem() is None, 10)
-    await connection.stop()
-
-
-async def test_a_server_that_would_lose_entries_is_refused() -> None:
-    """Eviction and another number of partitions stop the start with words; durability is told as it is."""
-    async with redis_server(maxmemory_policy="allkeys-lru") as evicting:
-        wrong = Settings(redis_url=evicting.url, _env_file=None)
-        client = connect(wrong)
-        with pytest.raises(ConfigurationError, match="noeviction"):
-            await check_server(client, wrong)
-        await client.config_set("maxmemory-policy", "noeviction")
-        await check_server(client, wrong)
-        with pytest.raises(ConfigurationError, match="16 partitions"):
-            await check_server(client, Settings(redis_url=evicting.url, partitions=8, _env_file=None))
-        assert (await durability(client)).startswith("disk before")
-        await client.config_set("appendfsync", "everysec")
-        assert "second" in await durability(client)
-        await client.aclose()
-    gone = Settings(redis_url=evicting.url, _env_file=None)
-    client = connect(gone)
-    with pytest.raises(LogUnavailable, match="is Redis running"):
-        await check_server(client, gone)
-    await client.aclose()
