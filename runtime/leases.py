@@ -1,70 +1,159 @@
-"""Leases: which process may work on a partition.
+"""Leases: which process may work on which partition of a group, shared out evenly.
 
-A lease is a Redis key with a time to live (https://redis.io/docs/latest/commands/set/, `SET NX PX`). It saves work;
-correctness rests on derived ids, not on it (docs/architecture.md).
+A lease is a Redis key with a time to live (https://redis.io/docs/latest/commands/set/, `SET NX PX`). It saves work
+and keeps order; that nothing is lost rests on derived ids, not on it (docs/architecture.md). Each process says that it
+lives in a sorted set, and from their number follows how many partitions each may have.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import redis.asyncio as aioredis
-from redis.exceptions import RedisError
 
-_RENEW = "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) else return 0 end"
-_RELEASE = "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) else return 0 end"
+_ANNOUNCE: Final = """
+local time=redis.call('TIME') local now=time[1]*1000+math.floor(time[2]/1000)
+redis.call('ZADD',KEYS[1],now,ARGV[1])
+redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf',now-ARGV[2])
+redis.call('PEXPIRE',KEYS[1],ARGV[2]*10)
+return redis.call('ZRANGE',KEYS[1],0,-1)
+"""
+_ACQUIRE: Final = """
+if redis.call('SET',KEYS[1],ARGV[1],'NX','PX',ARGV[2]) then return redis.call('GET',KEYS[2]) or '' end
+return false
+"""
+_RENEW: Final = (
+    "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) else return 0 end"
+)
+_READ_BY: Final = """
+if redis.call('GET',KEYS[1])~=ARGV[1] then return 0 end
+redis.call('SET',KEYS[2],ARGV[2]) return 1
+"""
+_RELEASE: Final = (
+    "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1],KEYS[2]) else return 0 end"
+)
+#: A lease counts as held for this share of its time after it was renewed: the rest is for clocks and slow answers.
+_SURE: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseKeys:
+    """Where one partition's lease is, both keys in the slot of its log."""
+
+    lease: str
+    reader: str
+    """Who reads under the lease: the identity of a connection, see `Reader`."""
+
+
+def share(rank: int, members: int, partitions: int) -> int:
+    """How many of `partitions` the process with `rank` (from 0) of `members` may have: all are had, evenly."""
+    return partitions // members + (rank < partitions % members)
 
 
 class Leases:
-    """The leases that this process holds, by key."""
+    """The leases of this process on the partitions of one group. Every coroutine raises RedisError."""
 
-    def __init__(self, client: aioredis.Redis, ttl: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: aioredis.Redis,
+        keys: Sequence[LeaseKeys],
+        members: str,
+        ttl: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`keys` by partition; `members` is the sorted set of the group's processes; `ttl` in seconds."""
         self._client = client
+        self._keys = keys
+        self._members = members
         self._ttl = ttl
+        self._ttl_ms = int(ttl * 1000)
         self._now = monotonic
         self._owner = secrets.token_hex(8)
+        self._announce = client.register_script(_ANNOUNCE)
+        self._acquire = client.register_script(_ACQUIRE)
         self._renew = client.register_script(_RENEW)
+        self._read_by = client.register_script(_READ_BY)
         self._release = client.register_script(_RELEASE)
-        self._renewed: dict[str, float] = {}
+        self._renewed: dict[int, float] = {}
 
-    def holds(self, key: str) -> bool:
-        """Whether `key` is surely still ours: renewed within 0.8 of its time to live."""
-        renewed = self._renewed.get(key)
-        return renewed is not None and self._now() - renewed < self._ttl * 0.8
+    def holds(self, partition: int) -> bool:
+        """Whether `partition` is surely still ours."""
+        renewed = self._renewed.get(partition)
+        return renewed is not None and self._now() - renewed < self._ttl * _SURE
 
-    def held(self) -> list[str]:
-        """The keys that are surely still ours."""
-        return [key for key in self._renewed if self.holds(key)]
+    def held(self) -> list[int]:
+        """The partitions that are surely still ours, sorted."""
+        return sorted(partition for partition in self._renewed if self.holds(partition))
 
-    async def acquire(self, key: str) -> bool:
-        """Take `key` if nobody holds it."""
+    async def announce(self) -> int:
+        """Say that this process lives; gives how many partitions it may have now."""
+        members = await self._announce(keys=[self._members], args=[self._owner, self._ttl_ms])
+        names = sorted(name.decode() for name in members)
+        return share(names.index(self._owner), len(names), len(self._keys))
+
+    async def free(self) -> list[int]:
+        """The partitions that nobody holds."""
+        pipeline = self._client.pipeline(transaction=False)
+        for keys in self._keys:
+            pipeline.exists(keys.lease)
+        taken = await pipeline.execute()
+        return [partition for partition, exists in enumerate(taken) if not exists]
+
+    async def acquire(self, partition: int) -> str | None:
+        """Take `partition` if nobody holds it: the identity of the connection that a former owner reads with, which
+        must be ended before anything is read; empty if that owner gave the lease back. None: not taken.
+
+        `holds` is true only after `confirm`.
+        """
+        keys = self._keys[partition]
+        last = await self._acquire(keys=[keys.lease, keys.reader], args=[self._owner, self._ttl_ms])
+        return None if last is None else last.decode()
+
+    async def confirm(self, partitions: Sequence[int]) -> None:
+        """Renew the leases of `partitions`; those that another process took meanwhile are dropped."""
         asked = self._now()
-        if await self._client.set(key, self._owner, nx=True, px=int(self._ttl * 1000)):
-            self._renewed[key] = asked
-            return True
-        return False
+        kept = await self._run(self._renew, partitions, lambda keys: ([keys.lease], [self._owner, self._ttl_ms]))
+        for partition, ours in zip(partitions, kept, strict=True):
+            if ours:
+                self._renewed[partition] = asked
+            else:
+                self._renewed.pop(partition, None)
 
     async def renew(self) -> None:
-        """Renew all that are held; those that another process took meanwhile are dropped."""
-        for key in list(self._renewed):
-            asked = self._now()
-            try:
-                kept = await self._renew(keys=[key], args=[self._owner, int(self._ttl * 1000)])
-            except RedisError:
-                if not self.holds(key):
-                    self._renewed.pop(key, None)
-                continue
-            if kept:
-                self._renewed[key] = asked
-            else:
-                self._renewed.pop(key, None)
+        """Renew all that are held."""
+        await self.confirm(list(self._renewed))
 
-    async def release(self, key: str) -> None:
-        """Give `key` back, so that another process need not wait for its end."""
-        if self._renewed.pop(key, None) is None:
-            return
-        try:
-            await self._release(keys=[key], args=[self._owner])
-        except RedisError:
-            return  # It ends by itself.
+    async def read_by(self, partitions: Sequence[int], identity: str) -> list[int]:
+        """Note that `partitions` are read by the connection `identity`; gives those whose lease is still ours."""
+        noted = await self._run(
+            self._read_by, partitions, lambda keys: ([keys.lease, keys.reader], [self._owner, identity])
+        )
+        return [partition for partition, ours in zip(partitions, noted, strict=True) if ours]
+
+    async def release(self, partitions: Sequence[int]) -> None:
+        """Give `partitions` back, so that another process need not wait for their end."""
+        for partition in partitions:
+            self._renewed.pop(partition, None)
+        await self._run(self._release, partitions, lambda keys: ([keys.lease, keys.reader], [self._owner]))
+
+    async def leave(self) -> None:
+        """Give everything back and let others share it out."""
+        await self.release(list(self._renewed))
+        await self._client.zrem(self._members, self._owner)
+
+    async def _run(
+        self,
+        script: Any,
+        partitions: Sequence[int],
+        arguments: Callable[[LeaseKeys], tuple[list[str], list[str | int]]],
+    ) -> list[Any]:
+        if not partitions:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in partitions:
+            keys, args = arguments(self._keys[partition])
+            await script(keys=keys, args=args, client=pipeline)
+        return await pipeline.execute()

@@ -54,9 +54,33 @@ class Keys:
         return f"{log}:lease:{group}"
 
     @staticmethod
+    def lease_reader(log: str, group: str) -> str:
+        """Which connection reads `log` for `group` under the lease."""
+        return f"{log}:lease:{group}:reader"
+
+    @staticmethod
+    def attempts(log: str, group: str) -> str:
+        """Attempts of `group` at entries of `log` that are not settled (hash: stream id -> count)."""
+        return f"{log}:attempts:{group}"
+
+    def members(self, group: str) -> str:
+        """The processes that consume for `group`, by the time of their last sign of life (sorted set: name -> ms)."""
+        return f"{self.prefix}group:{{{group}}}"
+
+    @staticmethod
     def session_state(log: str, group: str, session: str) -> str:
         """What one processor remembers of one open session, in the slot of the session's inbound log."""
         return f"{log}:{group}:{session}"
+
+    @staticmethod
+    def open_sessions(log: str, gateway: str) -> str:
+        """The sessions in `log` that a gateway has opened and nobody has ended (hash: id -> user, empty: nobody)."""
+        return f"{log}:open:{gateway}"
+
+    @staticmethod
+    def open_gateways(log: str) -> str:
+        """The gateways that have such sessions in `log` (set)."""
+        return f"{log}:open"
 
     def sessions(self, partition: int) -> str:
         """Directory of live sessions whose session topic is in this outbound partition (hash: id -> JSON)."""
@@ -79,8 +103,12 @@ class Keys:
         return f"{self.outbound(partition)}:channels"
 
     def gateways(self) -> str:
-        """Gateways by the time of their last heartbeat (sorted set: id -> ms)."""
+        """Gateways by the time of their last sign of life, 0 of a lost one (sorted set: id -> ms)."""
         return f"{self.prefix}gateways"
+
+    def removed_groups(self) -> str:
+        """Groups that an operator removed, so that no log is kept for them (set)."""
+        return f"{self.prefix}groups:removed"
 
     def nonce(self, key_id: str, nonce: str) -> str:
         """A request nonce that was used."""

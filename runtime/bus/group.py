@@ -13,9 +13,10 @@ from redis.exceptions import RedisError
 from runtime.bus.appender import Appender
 from runtime.bus.lanes import Handler, Lanes
 from runtime.bus.outcomes import Received
+from runtime.bus.read_connection import end
 from runtime.bus.reader import Reader, ensure_group
 from runtime.bus.settle import Settler
-from runtime.leases import Leases
+from runtime.leases import LeaseKeys, Leases
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from runtime.telemetry import Telemetry
@@ -62,8 +63,10 @@ class ConsumerGroup:
         self._settings = settings
         self._client = client
         self._logs = logs
-        self._leases = Leases(client, settings.lease_seconds, time.monotonic)
-        self._lease_keys = [Keys.lease(key, group) for key in logs]
+        keys = [LeaseKeys(Keys.lease(key, group), Keys.lease_reader(key, group)) for key in logs]
+        self._leases = Leases(client, keys, settings.keys.members(group), settings.lease_seconds, time.monotonic)
+        self._leaving: dict[int, asyncio.Task[None]] = {}
+        """Partitions that are being given up for another process."""
         settler = Settler(client, logs, group)
         self._settler = settler
         self._lanes = Lanes(
@@ -74,12 +77,22 @@ class ConsumerGroup:
             appender=appender,
             keys=settings.keys,
             telemetry=telemetry,
+            held=self._leases.holds,
+            begins=self._works_on,
             max_attempts=settings.max_attempts,
             max_batch=max_batch,
             traced=traced,
         )
         self._reader = Reader(
-            client, logs, group, lanes=self._lanes, settler=settler, owned=self.owned, types=types, linger=linger
+            client,
+            logs,
+            group,
+            lanes=self._lanes,
+            settler=settler,
+            owned=self.owned,
+            note=self._leases.read_by,
+            types=types,
+            linger=linger,
         )
         self._stopping = asyncio.Event()
         self._paused = False
@@ -89,7 +102,7 @@ class ConsumerGroup:
         """The partitions this process may read now."""
         if self._paused:
             return []
-        return [p for p, key in enumerate(self._lease_keys) if self._leases.holds(key)]
+        return [p for p in self._leases.held() if p not in self._leaving]
 
     def pause(self, paused: bool) -> None:
         """Stop or resume reading; what is in flight is finished, leases are kept."""
@@ -105,6 +118,7 @@ class ConsumerGroup:
 
     async def start(self) -> None:
         """Create the group on every partition (at its beginning), then read."""
+        await self._client.srem(self._settings.keys.removed_groups(), self.group)
         for key in self._logs:
             await ensure_group(self._client, key, self.group)
         await self._tend()
@@ -114,9 +128,13 @@ class ConsumerGroup:
         ]
 
     async def stop(self) -> None:
-        """Stop reading, finish what is in flight within the drain time, give the leases back."""
+        """Stop reading, finish what is being handled within the drain time, give the leases back.
+
+        What waits is pending in the group: the next owner begins with it.
+        """
         self._stopping.set()
         self._lanes.close()
+        self._lanes.ownership_changed()
         if not self._tasks:
             return
         leases, reader = self._tasks
@@ -128,9 +146,11 @@ class ConsumerGroup:
         except TimeoutError:
             # The log is away. What was handled comes again, and leads to entries with the same ids.
             log.warning("group.stopped_unacknowledged", group=self.group)
-        await cancel(leases)
-        for key in self._lease_keys:
-            await self._leases.release(key)
+        await cancel(leases, *self._leaving.values())
+        try:
+            await self._leases.leave()
+        except RedisError as error:
+            log.warning("lease.not_given_back", group=self.group, error=type(error).__name__)
         if left:
             log.warning("group.stopped_with_pending", group=self.group, entries=left)
 
@@ -143,11 +163,46 @@ class ConsumerGroup:
                 log.warning("lease.failed", group=self.group, error=type(error).__name__)
 
     async def _tend(self) -> None:
-        """Renew what is held, take what is free."""
+        """Renew what is held, take what is free, give up what is more than this process's share."""
         before = set(self._leases.held())
+        share = await self._leases.announce()
         await self._leases.renew()
-        for key in self._lease_keys:
-            if not self._leases.holds(key):
-                await self._leases.acquire(key)
-        if set(self._leases.held()) != before:
+        kept = [p for p in self._leases.held() if p not in self._leaving]
+        if len(kept) < share:
+            await self._take(share - len(kept))
+        for partition in kept[share:]:
+            self._leaving[partition] = asyncio.create_task(self._give_up(partition), name="leaving")
+        if set(self._leases.held()) != before or kept[share:]:
             self._reader.ownership_changed()
+            self._lanes.ownership_changed()
+
+    async def _take(self, number: int) -> None:
+        """Take `number` partitions of those that nobody holds; ends what their last owners read with."""
+        taken: list[int] = []
+        readers: set[str] = set()
+        for partition in await self._leases.free():
+            if len(taken) == number:
+                break
+            if (last := await self._leases.acquire(partition)) is not None:
+                taken.append(partition)
+                readers.add(last)
+        for reader in readers - {"", self._reader.identity}:
+            await end(self._client, reader)
+        await self._leases.confirm(taken)
+
+    async def _give_up(self, partition: int) -> None:
+        """Read and begin nothing more of `partition`, finish what is being handled, then give its lease back."""
+        try:
+            await self._reader.turned()
+            async with asyncio.timeout(self._settings.drain_seconds):
+                await self._lanes.left(partition)
+                await self._settler.flushed()
+            await self._leases.release([partition])
+        except (RedisError, TimeoutError) as error:
+            # It stays ours or lapses, and the next owner begins with what is pending.
+            log.warning("lease.not_given_up", group=self.group, partition=partition, error=type(error).__name__)
+        finally:
+            del self._leaving[partition]
+
+    def _works_on(self, partition: int) -> bool:
+        return self._leases.holds(partition) and partition not in self._leaving and not self._stopping.is_set()

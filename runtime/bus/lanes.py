@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Final
 
 import structlog
 from prometheus_client import Counter
@@ -26,6 +28,12 @@ from schemas.traceparent import is_sampled
 log = structlog.get_logger()
 
 HANDLED = Counter("headgate_handled", "Outcomes of handled entries.", ["group", "verdict"])
+
+#: A handler that has not answered after this long has failed (seconds); far above any timeout of what it asks.
+HANDLER_TIMEOUT_S: Final = 120.0
+
+#: Attempts at an entry that fails begin so far apart: most of what makes an entry fail takes seconds to pass.
+AGAIN_BASE_S: Final = 0.1
 
 Handler = Callable[[Sequence[Received]], Awaitable[Sequence[Outcome]]]
 """Handles entries of one lane, in order; answers one outcome for each of them."""
@@ -53,12 +61,20 @@ class Lanes:
         appender: Appender,
         keys: Keys,
         telemetry: Telemetry,
+        held: Callable[[int], bool],
+        begins: Callable[[int], bool],
         max_attempts: int,
         max_batch: int = 1,
         traced: bool = True,
         window: int = 1000,
     ) -> None:
+        """`held`: whether a partition is still this process's; what was handled of another is not settled.
+
+        `begins`: whether anything of it may be begun; what is queued of others is dropped.
+        """
         self._group = group
+        self._begins = begins
+        self._held = held
         self._handler = handler
         self._key = key
         self._settler = settler
@@ -71,16 +87,26 @@ class Lanes:
         self._window = window
         self._lanes: dict[str, deque[Received]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moved = asyncio.Event()
+        """Set for a moment when partitions were lost or given up."""
+        self._alone = asyncio.Lock()
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
         self._verdicts = {verdict: HANDLED.labels(group, verdict.value) for verdict in Verdict}
-        self.in_flight: set[tuple[int, str]] = set()
+        self._in_flight: dict[int, set[str]] = defaultdict(set)
+        self._count = 0
+        self._leaving: dict[int, asyncio.Event] = {}
+
+    def has(self, partition: int, stream_id: str) -> bool:
+        """Whether an entry is queued or being handled."""
+        return stream_id in self._in_flight[partition]
 
     def submit(self, batch: Sequence[Received]) -> None:
         """Queue entries, in log order, each in its lane."""
         for received in batch:
-            self.in_flight.add((received.partition, received.stream_id))
+            self._in_flight[received.partition].add(received.stream_id)
+            self._count += 1
             key = self._key(received)
             lane = self._lanes.get(key)
             if lane is None:
@@ -89,7 +115,7 @@ class Lanes:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             lane.append(received)
-        if len(self.in_flight) >= self._window and not self._closing:
+        if self._count >= self._window and not self._closing:
             self._room.clear()
 
     async def room(self) -> None:
@@ -105,30 +131,94 @@ class Lanes:
         """Let the lanes finish for at most `timeout` seconds, cancel the rest; gives how many were left."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout)
-        left = len(self.in_flight)
+        left = self._count
         await cancel(*self._tasks)
         return left
+
+    def ownership_changed(self) -> None:
+        """Partitions were lost or given up: drop what is queued of them, without waiting for its next attempt."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def left(self, partition: int) -> None:
+        """Wait until nothing of `partition` is queued or being handled."""
+        while self._in_flight[partition]:
+            await self._leaving.setdefault(partition, asyncio.Event()).wait()
 
     async def _run(self, key: str, lane: deque[Received]) -> None:
         failures, width = 0, self._max_batch
         while lane:
-            batch = [lane[i] for i in range(min(width, len(lane)))]
-            outcomes = await self._handle(batch)
-            settled = 0
-            for received, outcome in zip(batch, outcomes, strict=False):
-                if not await self._settle(received, outcome):
-                    break
-                settled += 1
-                lane.popleft()
-            if settled == len(batch):
+            first = lane[0]
+            if not self._begins(first.partition):
+                # They are pending in the group: the next owner begins with them.
+                self._forget(lane)
+                break
+            if first.suspect:
+                verdict = await self._one_alone(lane)
+            else:
+                verdict = await self._next([lane[i] for i in range(min(width, len(lane)))], lane)
+            if verdict is Verdict.DONE:
                 failures, width = 0, self._max_batch
                 continue
             failures += 1
-            if settled < len(outcomes) and outcomes[settled].verdict is Verdict.AGAIN:
-                lane[0] = replace(lane[0], attempt=lane[0].attempt + 1)
+            if verdict is Verdict.AGAIN:
+                lane[0] = await self._failed(lane[0])
                 width = 1  # The entry that fails is found by itself, its neighbours are not blamed.
-            await asyncio.sleep(backoff(failures))
+                await self._pause(first.partition, backoff(lane[0].attempt - 1, base=AGAIN_BASE_S))
+            else:
+                await self._pause(first.partition, backoff(failures))
         del self._lanes[key]
+
+    async def _next(self, batch: list[Received], lane: deque[Received]) -> Verdict:
+        """Handle and settle the first entries of a lane; DONE if all of them are, else why the next one is not."""
+        outcomes = await self._handle(batch)
+        for received, outcome in zip(batch, outcomes, strict=False):
+            if not self._held(received.partition):
+                return Verdict.LATER  # Another process has it by now.
+            if not await self._settle(received, outcome):
+                return outcome.verdict
+            self._forget([lane.popleft()])
+        return Verdict.DONE if len(outcomes) >= len(batch) else Verdict.LATER
+
+    async def _one_alone(self, lane: deque[Received]) -> Verdict:
+        """Handle what was often delivered and never settled, perhaps because it ends its process: the attempt is
+        counted before it begins, and no other suspect is handled until that is settled."""
+        received = lane[0]
+        partition, stream_id = received.partition, received.stream_id
+        async with self._alone:
+            if received.attempt > self._max_attempts:
+                error = f"its process ended {received.attempt - 1} times while handling it"
+                await self._settle(received, Outcome.dead(error))
+                self._forget([lane.popleft()])
+                return Verdict.DONE
+            await self._settler.count_attempt(partition, stream_id)
+            verdict = await self._next([received], lane)
+            if verdict is Verdict.LATER:
+                await self._settler.count_attempt(partition, stream_id, -1)
+            await self._settler.flushed()
+            return verdict
+
+    def _forget(self, entries: Collection[Received]) -> None:
+        for received in entries:
+            of_partition = self._in_flight[received.partition]
+            of_partition.discard(received.stream_id)
+            if not of_partition and (waits := self._leaving.pop(received.partition, None)):
+                waits.set()
+        self._count -= len(entries)
+        if self._count < self._window:
+            self._room.set()
+
+    async def _pause(self, partition: int, seconds: float) -> None:
+        if self._begins(partition):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._moved.wait()
+
+    async def _failed(self, received: Received) -> Received:
+        """`received` with one more failed attempt, which a next owner counts too."""
+        if not received.suspect:
+            await self._settler.count_attempt(received.partition, received.stream_id)
+        return replace(received, attempt=received.attempt + 1)
 
     async def _handle(self, batch: list[Received]) -> Sequence[Outcome]:
         spans: list[OpenSpan] = []
@@ -142,7 +232,11 @@ class Lanes:
                 handed[i] = replace(received, entry=entry.traced(span.traceparent))
         failure = ""
         try:
-            return await self._handler(handed)
+            async with asyncio.timeout(HANDLER_TIMEOUT_S) as limit:
+                return await self._handler(handed)
+        except TimeoutError as error:
+            failure = f"longer than {HANDLER_TIMEOUT_S:g} seconds" if limit.expired() else type(error).__name__
+            return [Outcome.again(failure)]
         except RedisError as error:
             failure = type(error).__name__
             return [Outcome.later(failure) if is_away(error) else Outcome.again(failure)]
@@ -179,10 +273,8 @@ class Lanes:
         if verdict is Verdict.DEAD:
             await self._settler.bury(received, outcome.error)
         else:
-            self._settler.acknowledge(received.partition, received.stream_id)
-        self.in_flight.discard((received.partition, received.stream_id))
-        if len(self.in_flight) < self._window:
-            self._room.set()
+            attempted = received.attempt > 1 or received.suspect
+            self._settler.acknowledge(received.partition, received.stream_id, attempted=attempted)
         return True
 
     async def _emit(self, entries: Sequence[Entry]) -> None:

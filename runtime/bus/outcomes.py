@@ -17,7 +17,9 @@ class Received:
     """Its id in the stream, such as `1700000000000-0`."""
     entry: Entry
     attempt: int = 1
-    """1 at the first delivery, counted across restarts of the reader."""
+    """1 and the attempts that failed, whoever made them."""
+    suspect: bool = False
+    """It was delivered to one owner after the other and never settled: it may be what ended them."""
 
 
 class Verdict(Enum):

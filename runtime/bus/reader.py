@@ -8,8 +8,9 @@ Source: https://redis.io/docs/latest/commands/xreadgroup/
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, cast
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Final, cast
 
 import redis.asyncio as aioredis
 import structlog
@@ -20,6 +21,7 @@ from runtime.backoff import backoff
 from runtime.bus.connection import BLOCK_MS, Answer
 from runtime.bus.lanes import Lanes
 from runtime.bus.outcomes import Received
+from runtime.bus.read_connection import ReadConnection
 from runtime.bus.settle import Settler
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
@@ -29,9 +31,19 @@ log = structlog.get_logger()
 VANISHED = Counter(
     "headgate_vanished", "Pending entries that were deleted from the log before they were handled.", ["group"]
 )
+STRAYS = Counter("headgate_strays", "Entries that were read for a group and then forgotten, found again.", ["group"])
 
+#: Field of an entry that one group alone is to handle: a dead letter that is tried again.
+ONLY: Final = b"only"
 #: The name every owner of a partition reads under.
-CONSUMER = "owner"
+CONSUMER: Final = "owner"
+#: An entry that was delivered more often than this and never settled may be what ended its owners.
+SUSPECT_AFTER: Final = 3
+#: How often a reader looks for entries that are pending and that nobody handles, and how long they must have been so.
+SWEEP_S: Final = 10.0
+
+Note = Callable[[Sequence[int], str], Awaitable[Sequence[int]]]
+"""Notes which connection reads partitions; gives those of them that are still ours."""
 
 
 async def ensure_group(client: aioredis.Redis, key: str, group: str) -> None:
@@ -55,6 +67,7 @@ class Reader:
         lanes: Lanes,
         settler: Settler,
         owned: Callable[[], list[int]],
+        note: Note,
         types: Collection[str] | None = None,
         linger: float = 0.0,
         count: int = 200,
@@ -64,53 +77,97 @@ class Reader:
         `linger`: seconds between reads of new entries, for a group that gains more from batches than from haste.
         """
         self._client = client
+        self._connection = ReadConnection(client)
         self._logs = logs
         self._partition = {key.encode(): partition for partition, key in enumerate(logs)}
         self._group = group
         self._lanes = lanes
         self._settler = settler
         self._owned = owned
+        self._note = note
         self._types = None if types is None else {name.encode() for name in types}
         self._linger = linger
         self._count = count
+        self._noted: dict[int, str] = {}
+        """Partitions and the connection that is known to read them."""
         self._cursors: dict[int, str] = {}
         """Partitions whose pending entries are still being read, and how far."""
         self._live: set[int] = set()
+        self._swept = time.monotonic()
         self._changed = asyncio.Event()
+        self._reading = False
+        self._turned = asyncio.Event()
+
+    @property
+    def identity(self) -> str:
+        """The connection that is read with, empty while there is none."""
+        return self._connection.identity
 
     def ownership_changed(self) -> None:
         """Tell the reader to look at `owned` again at once."""
         self._changed.set()
 
+    async def turned(self) -> None:
+        """Wait until nothing is being read that was asked for before this call."""
+        if self._reading:
+            self._turned.clear()
+            await self._turned.wait()
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Read until `stopping`; a server that goes away is waited for."""
         failures = 0
-        while not stopping.is_set():
-            await self._lanes.room()
-            if stopping.is_set():
-                return
-            self._adopt(set(self._owned()))
-            try:
-                if self._cursors:
-                    await self._read_pending()
-                elif self._live:
-                    await self._read_new()
-                else:
-                    await self._wait_for_ownership()
-                failures = 0
-            except RedisError as error:
-                failures += 1
-                # The reply may be lost and its entries be pending already: read them again from the start.
-                self._cursors |= dict.fromkeys(self._live, "0")
-                self._live.clear()
-                log.warning("log.read_failed", group=self._group, error=type(error).__name__)
-                if isinstance(error, ResponseError) and "NOGROUP" in str(error):
-                    await self._restore_groups()
-                await asyncio.sleep(backoff(failures))
+        try:
+            while not stopping.is_set():
+                await self._lanes.room()
+                if stopping.is_set():
+                    return
+                try:
+                    await self._turn()
+                    failures = 0
+                except RedisError as error:
+                    failures += 1
+                    await self._recover(error)
+                    await asyncio.sleep(backoff(failures))
+        finally:
+            await self._connection.close()
+
+    async def _turn(self) -> None:
+        # In this order: a process that is paused after it looked at its leases finds its connection ended.
+        await self._connection.open()
+        self._reading = True
+        try:
+            await self._read_owned(set(self._owned()))
+        finally:
+            self._reading = False
+            self._turned.set()
+
+    async def _read_owned(self, owned: set[int]) -> None:
+        if new := [p for p in owned if self._noted.get(p) != self._connection.identity]:
+            ours = await self._note(sorted(new), self._connection.identity)
+            self._noted |= dict.fromkeys(ours, self._connection.identity)
+            owned -= set(new) - set(ours)
+        self._adopt(owned)
+        if self._cursors:
+            await self._read_pending()
+        elif self._live:
+            if time.monotonic() - self._swept > SWEEP_S:
+                await self._sweep()
+            await self._read_new()
+        else:
+            await self._wait_for_ownership()
+
+    async def _recover(self, error: RedisError) -> None:
+        # The reply may be lost and its entries be pending already: read them again from the start.
+        self._cursors |= dict.fromkeys(self._live, "0")
+        self._live.clear()
+        log.warning("log.read_failed", group=self._group, error=type(error).__name__)
+        if isinstance(error, ResponseError) and "NOGROUP" in str(error):
+            await self._restore_groups()
 
     def _adopt(self, owned: set[int]) -> None:
         self._live &= owned
         self._cursors = {p: cursor for p, cursor in self._cursors.items() if p in owned}
+        self._noted = {p: identity for p, identity in self._noted.items() if p in owned}
         for partition in owned - self._live - self._cursors.keys():
             self._cursors[partition] = "0"
 
@@ -123,14 +180,10 @@ class Reader:
             return
 
     async def _read_new(self) -> None:
-        streams: Any = {self._logs[p]: ">" for p in sorted(self._live)}
-        answer = cast(
-            "Answer",
-            await self._client.xreadgroup(self._group, CONSUMER, streams, count=self._count, block=BLOCK_MS),
-        )
+        streams = {self._logs[p]: ">" for p in sorted(self._live)}
+        answer = await self._read(streams, block=BLOCK_MS)
         for key, items in answer:
-            partition = self._partition[key]
-            await self._deliver(partition, items, {})
+            await self._deliver(self._partition[key], items)
         if answer and self._linger:
             await asyncio.sleep(self._linger)
 
@@ -139,7 +192,7 @@ class Reader:
         key = self._logs[partition]
         if cursor == "0":
             await ensure_group(self._client, key, self._group)
-        answer = cast("Answer", await self._client.xreadgroup(self._group, CONSUMER, {key: cursor}, count=self._count))
+        answer = await self._read({key: cursor})
         items = answer[0][1] if answer else []
         if not items:
             del self._cursors[partition]
@@ -147,28 +200,52 @@ class Reader:
             return
         first, last = items[0][0].decode(), items[-1][0].decode()
         window: list[Any] = await self._client.xpending_range(key, self._group, first, last, len(items))
-        attempts = {one["message_id"].decode(): int(one["times_delivered"]) for one in window}
+        often = {one["message_id"].decode() for one in window if int(one["times_delivered"]) > SUSPECT_AFTER}
+        attempts = await self._settler.attempts(partition, [raw_id.decode() for raw_id, _ in items])
         self._cursors[partition] = last
-        await self._deliver(partition, items, attempts)
+        await self._deliver(partition, items, attempts, often)
+
+    async def _read(self, streams: Mapping[str, str], block: int | None = None) -> Answer:
+        """XREADGROUP over the connection that a later owner can end."""
+        reading = self._connection.client.xreadgroup(
+            self._group, CONSUMER, cast("Any", streams), count=self._count, block=block
+        )
+        return cast("Answer", await reading)
+
+    async def _sweep(self) -> None:
+        """Look for entries that are pending and that no lane has: whoever read them lost the answer or was stale."""
+        self._swept = time.monotonic()
+        partitions = sorted(self._live)
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in partitions:
+            pipeline.xpending_range(self._logs[partition], self._group, "-", "+", self._count, idle=int(SWEEP_S * 1000))
+        for partition, window in zip(partitions, await pipeline.execute(), strict=True):
+            ids = [one["message_id"].decode() for one in window]
+            strays = [one for one in ids if not self._lanes.has(partition, one)]
+            if strays:
+                STRAYS.labels(self._group).inc(len(strays))
+                log.warning("log.strays", group=self._group, stream=self._logs[partition], entries=len(strays))
+                self._live.discard(partition)
+                self._cursors[partition] = "0"
 
     async def _deliver(
         self,
         partition: int,
         items: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
-        attempts: Mapping[str, int],
+        attempts: Mapping[str, int] | None = None,
+        often: Collection[str] = (),
     ) -> None:
         batch = []
         for raw_id, fields in items:
             stream_id = raw_id.decode()
-            if (partition, stream_id) in self._lanes.in_flight:
+            if self._lanes.has(partition, stream_id):
                 continue
             if not fields:
                 VANISHED.labels(self._group).inc()
                 log.error("entry.vanished", group=self._group, stream=self._logs[partition], stream_id=stream_id)
-                self._settler.acknowledge(partition, stream_id)
+                self._settler.acknowledge(partition, stream_id, attempted=True)
                 continue
-            type_ = fields.get(b"type")
-            if self._types is not None and type_ is not None and type_ not in self._types:
+            if not self._wants(fields):
                 self._settler.acknowledge(partition, stream_id)
                 continue
             try:
@@ -177,9 +254,16 @@ class Reader:
                 flat = [part for pair in fields.items() for part in pair]
                 await self._settler.bury_fields(partition, stream_id, flat, str(error), 1, "")
                 continue
-            batch.append(Received(partition, stream_id, entry, attempts.get(stream_id, 1)))
+            failed = attempts.get(stream_id, 0) if attempts else 0
+            batch.append(Received(partition, stream_id, entry, failed + 1, stream_id in often))
         if batch:
             self._lanes.submit(batch)
+
+    def _wants(self, fields: Mapping[bytes, bytes]) -> bool:
+        type_, only = fields.get(b"type"), fields.get(ONLY)
+        if only is not None and only != self._group.encode():
+            return False
+        return self._types is None or type_ is None or type_ in self._types
 
     async def _restore_groups(self) -> None:
         """The log was lost under us: start its groups anew, so that what comes now is handled."""

@@ -28,13 +28,30 @@ class Settler:
         self._logs = logs
         self._group = group
         self._acks: dict[int, list[str]] = defaultdict(list)
+        self._attempted: dict[int, list[str]] = defaultdict(list)
         self._flushing: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
-    def acknowledge(self, partition: int, stream_id: str) -> None:
-        """Acknowledge an entry with the next write."""
+    def acknowledge(self, partition: int, stream_id: str, *, attempted: bool = False) -> None:
+        """Acknowledge an entry with the next write; `attempted`: attempts at it were counted."""
         self._acks[partition].append(stream_id)
+        if attempted:
+            self._attempted[partition].append(stream_id)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
+
+    async def count_attempt(self, partition: int, stream_id: str, by: int = 1) -> None:
+        """Count an attempt at an entry for whoever owns it next; while Redis is away it is not counted."""
+        try:
+            await self._client.hincrby(Keys.attempts(self._logs[partition], self._group), stream_id, by)
+        except RedisError as error:
+            log.warning("log.attempt_not_counted", group=self._group, error=type(error).__name__)
+
+    async def attempts(self, partition: int, stream_ids: Sequence[str]) -> dict[str, int]:
+        """The attempts at entries that were counted, by stream id; raises RedisError."""
+        key = Keys.attempts(self._logs[partition], self._group)
+        counted = await self._client.hmget(key, list(stream_ids))
+        return {one: int(count) for one, count in zip(stream_ids, counted, strict=True) if count is not None}
 
     async def bury(self, received: Received, error: str) -> None:
         """Keep an entry as a dead letter and acknowledge it, in one transaction, however long Redis takes."""
@@ -62,6 +79,7 @@ class Settler:
             }
             pipeline.xadd(Keys.dead(key), letter)  # type: ignore[arg-type]  # redis-py's dict is invariant
             pipeline.xack(key, self._group, stream_id)
+            pipeline.hdel(Keys.attempts(key, self._group), stream_id)
             try:
                 await pipeline.execute()
                 break
@@ -81,25 +99,36 @@ class Settler:
         )
 
     async def flushed(self) -> None:
-        """Wait until every acknowledgement so far was written; cancelled, give up those that were not."""
-        while self._flushing is not None:
-            await self._flushing
+        """Wait until every acknowledgement that was asked for so far is written."""
+        if self._flushing is not None:
+            written = asyncio.get_running_loop().create_future()
+            self._waiting.append(written)
+            await written
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # Let what else became ready in this turn of the loop join.
         failures = 0
-        while self._acks:
+        while self._acks or self._waiting:
+            waiting, self._waiting = self._waiting, []
             acks, self._acks = self._acks, defaultdict(list)
+            attempted, self._attempted = self._attempted, defaultdict(list)
             pipeline = self._client.pipeline(transaction=False)
             for partition, ids in acks.items():
                 pipeline.xack(self._logs[partition], self._group, *ids)
+            for partition, ids in attempted.items():
+                pipeline.hdel(Keys.attempts(self._logs[partition], self._group), *ids)
             try:
                 await pipeline.execute()
                 failures = 0
+                for written in waiting:
+                    if not written.done():
+                        written.set_result(None)
             except RedisError as error:
                 failures += 1
                 log.warning("log.ack_failed", group=self._group, error=type(error).__name__)
-                for partition, ids in acks.items():
-                    self._acks[partition][:0] = ids
+                self._waiting[:0] = waiting
+                for unwritten, ids_by_partition in ((self._acks, acks), (self._attempted, attempted)):
+                    for partition, ids in ids_by_partition.items():
+                        unwritten[partition][:0] = ids
                 await asyncio.sleep(backoff(failures))
         self._flushing = None

@@ -182,22 +182,32 @@ async def test_a_new_owner_first_finishes_what_the_last_one_left(bus: Bus) -> No
     recorder = Recorder(answer)
     await bus.group(recorder)
     await eventually(lambda: recorder.seen == {"s": [0, 1, 2]}, 10)
-    assert attempts == [2, 2, 1]
+    assert attempts == [1, 1, 1]
 
 
-async def test_a_partition_has_one_owner_and_passes_on(bus: Bus) -> None:
-    """A second process stands by while the first holds the leases, and takes over when it stops."""
-    first, second = Recorder(), Recorder()
-    one = await bus.group(first)
-    two = await bus.group(second)
-    assert sorted(one.owned()) == [0, 1, 2, 3]
-    assert two.owned() == []
-    await bus.write("s", 0)
-    await eventually(lambda: first.count() == 1, 10)
+async def test_attempts_are_counted_across_owners(bus: Bus) -> None:
+    """An entry that failed here is on its second attempt elsewhere; one that only waited is on its first."""
+    outcomes = {"bad": Outcome.again("no")}
+    one = await bus.group(Recorder(lambda received: outcomes.pop(received.entry.session, Outcome.later("away"))))
+    await bus.write("bad", 0)
+    await bus.write("waits", 0)
+    await eventually(lambda: counted(bus, "bad"), 10)
     await one.stop()
-    await eventually(lambda: len(two.owned()) == 4, 10)
-    await bus.write("s", 1)
-    await eventually(lambda: second.seen == {"s": [1]}, 10)
+    attempts: dict[str, int] = {}
+
+    def answer(received: Received) -> Outcome:
+        attempts[received.entry.session] = received.attempt
+        return Outcome.done()
+
+    await bus.group(Recorder(answer))
+    await eventually(lambda: settled(bus), 10)
+    assert attempts == {"bad": 2, "waits": 1}
+    assert not await counted(bus, "bad")
+
+
+async def counted(bus: Bus, session: str) -> bool:
+    """Whether attempts at an entry of `session` are counted."""
+    return bool(await bus.observer.hlen(bus.keys.attempts(bus.keys.inbound_of(session), "g")))
 
 
 async def test_a_redis_restart_loses_nothing(bus: Bus, server: RedisServer) -> None:
@@ -224,18 +234,12 @@ async def test_paused_groups_read_nothing_until_resumed(bus: Bus) -> None:
     group = await bus.group(recorder)
     await bus.group(other, "other")
     group.pause(True)
-    await eventually(lambda: one_group_reads(bus), 10)
+    await asyncio.wait_for(group._reader.turned(), 10)
     await bus.write("s", 0)
     await eventually(lambda: other.count() == 1, 10)
     assert recorder.count() == 0
     group.pause(False)
     await eventually(lambda: recorder.count() == 1, 10)
-
-
-async def one_group_reads(bus: Bus) -> bool:
-    """Whether only one group still waits for new entries: a read that was under way ends within its block time."""
-    clients: Any = await bus.observer.client_list()
-    return bool(sum(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in clients) == 1)
 
 
 async def test_batches_go_to_a_lane_together(bus: Bus) -> None:

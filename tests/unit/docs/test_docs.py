@@ -40,6 +40,7 @@ WITHOUT_DEFAULT: Final = {
     "secret",
     "previous_secrets",
     "allowed_origins",
+    "trusted_proxies",
     "tls_cert",
     "tls_key",
     "websocket_port",
@@ -115,7 +116,11 @@ def test_every_key_is_documented() -> None:
     made = {
         *logs, gateway, keys.datagrams(gateway), keys.gateways(),
         keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
-        *(make(log) for log in logs for make in (keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"))),
+        *(make(log) for log in logs for make in (
+            keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"), lambda log: keys.lease_reader(log, "GROUP"),
+            lambda log: keys.attempts(log, "GROUP"),
+        )),
+        keys.members("GROUP"), keys.removed_groups(),
         *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels")),
         keys.sessions("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
@@ -145,7 +150,10 @@ def test_every_command_that_is_shown_exists() -> None:
             if name not in known:
                 continue
             shown.add(name)
-            options = {option for parameter in commands.commands[name].params for option in parameter.opts}
+            command = commands.commands[name]
+            if (subcommands := getattr(command, "commands", None)) and rest.strip():
+                command = subcommands[rest.split()[0]]
+            options = {option for parameter in command.params for option in parameter.opts}
             assert set(re.findall(r"(--[a-z-]+)", rest)) <= options | {"--help"}, (page.name, name, rest)
     assert shown == known
 

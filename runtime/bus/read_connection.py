@@ -1,0 +1,70 @@
+"""The connection that a group reads over, and how a later owner of a partition ends it.
+
+A process that is paused keeps its leases in mind when it wakes, and what it then asks for is asked in the name of an
+owner that it no longer is: entries that it reads as new would be missing from the new owner's order. So a new owner
+ends the connection that the last one reads with, before it reads anything itself
+(https://redis.io/docs/latest/commands/client-kill/).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import redis.asyncio as aioredis
+import structlog
+from redis.exceptions import ConnectionError, NoPermissionError, RedisError
+
+log = structlog.get_logger()
+
+
+class ReadConnection:
+    """One connection of its own, never opened anew except by `open`."""
+
+    def __init__(self, client: aioredis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._client: aioredis.Redis | None = None
+        self.identity = ""
+        """The server's run id and this connection's number there: `RUN_ID:CLIENT_ID`."""
+
+    @property
+    def client(self) -> aioredis.Redis:
+        """A client over the connection; raises ConnectionError when it is not open."""
+        if self._client is None:
+            raise ConnectionError("the connection is not open")
+        return self._client
+
+    async def open(self) -> None:
+        """Connect, unless the connection is open; raises RedisError."""
+        if self._client is not None and self._client.connection is not None and self._client.connection.is_connected:
+            return
+        await self.close()
+        client = aioredis.Redis(connection_pool=self._pool, single_connection_client=True)
+        number = await client.client_id()
+        self.identity = f"{await run_id(client)}:{number}"
+        self._client = client
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        client, self._client, self.identity = self._client, None, ""
+        if client is not None:
+            with contextlib.suppress(RedisError):
+                await client.aclose()
+
+
+async def run_id(client: aioredis.Redis) -> str:
+    """What tells this run of the server from all others; connections are counted anew in each."""
+    info = await client.info("server")
+    return str(info["run_id"])
+
+
+async def end(client: aioredis.Redis, identity: str) -> None:
+    """End the connection `identity`, if it belongs to this run of the server; raises RedisError."""
+    run, _, number = identity.partition(":")
+    if run != await run_id(client):
+        return
+    try:
+        await client.client_kill_filter(_id=number)
+    except NoPermissionError:
+        # The sweep of a partition's own pending entries finds what a stale owner took; the order of a session may
+        # suffer then.
+        log.warning("lease.cannot_end_stale_reader", hint="allow +client|kill to the user of HEADGATE_REDIS_URL")

@@ -1,0 +1,214 @@
+"""Partitions among the processes of a group, against a real redis-server: shared out, handed over, never shared."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from runtime.bus.group import ConsumerGroup
+from runtime.bus.outcomes import Outcome, Received
+from runtime.settings import Settings
+from schemas.keys import Keys
+from tests.support.bus import Bus, bus_settings, running_bus
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RedisServer]:
+    async with redis_server() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(server: RedisServer) -> Settings:
+    return bus_settings(server.url)
+
+
+@pytest.fixture
+async def bus(settings: Settings) -> AsyncIterator[Bus]:
+    async with running_bus(settings) as made:
+        yield made
+
+
+class Seen:
+    """Writes down what was handled, by whom, in order."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, str, int]] = []
+
+    async def __call__(self, received: Received) -> Outcome:
+        return self.by("one", received)
+
+    async def second(self, received: Received) -> Outcome:
+        """As another process."""
+        return self.by("two", received)
+
+    def by(self, who: str, received: Received) -> Outcome:
+        self.all.append((who, received.entry.session, received.entry.payload()["frame"]["n"]))
+        return Outcome.done()
+
+    def of(self, session: str) -> list[int]:
+        return [n for _, of, n in self.all if of == session]
+
+
+async def done(bus: Bus) -> bool:
+    return await bus.backlog() == 0
+
+
+def owners(*groups: ConsumerGroup) -> list[int]:
+    """How many partitions each has, the most first; checks that none is had twice."""
+    every = [p for group in groups for p in group.owned()]
+    assert len(every) == len(set(every))
+    return sorted((len(group.owned()) for group in groups), reverse=True)
+
+
+async def test_partitions_are_shared_out_evenly_as_processes_come_and_go(bus: Bus) -> None:
+    """Whoever joins gets its share, whoever leaves gives its own back, and each session keeps its order throughout."""
+    seen = Seen()
+    one = await bus.group(seen)
+    assert owners(one) == [4]
+    writing = asyncio.create_task(write(bus, 400))
+    two = await bus.group(seen.second)
+    await eventually(lambda: owners(one, two) == [2, 2], 10)
+    three = await bus.group(seen)
+    await eventually(lambda: owners(one, two, three) == [2, 1, 1], 10)
+    await one.stop()
+    await eventually(lambda: owners(two, three) == [2, 2], 10)
+    await writing
+    await eventually(lambda: done(bus), 20)
+    for session in range(8):
+        assert list(dict.fromkeys(seen.of(f"s{session}"))) == list(range(400))
+
+
+async def write(bus: Bus, count: int) -> None:
+    for n in range(count):
+        await asyncio.gather(*[bus.write(f"s{i}", n) for i in range(8)])
+
+
+async def test_a_partition_is_given_up_only_when_nothing_of_it_is_in_hand(bus: Bus) -> None:
+    """The next owner begins after the last one has ended what it was doing, and with what it had not begun."""
+    release = asyncio.Event()
+    handling: list[str] = []
+    order: list[tuple[str, int]] = []
+
+    async def slow(received: Received) -> Outcome:
+        handling.append(received.entry.session)
+        await release.wait()
+        order.append(("one", received.entry.payload()["frame"]["n"]))
+        return Outcome.done()
+
+    async def quick(received: Received) -> Outcome:
+        order.append(("two", received.entry.payload()["frame"]["n"]))
+        return Outcome.done()
+
+    session = next(f"s{i}" for i in range(100) if bus.keys.inbound_of(f"s{i}") == bus.logs[3])
+    one = await bus.group(slow)
+    for n in range(3):
+        await bus.write(session, n)
+    await eventually(lambda: handling == [session], 10)
+    two = await bus.group(quick)
+    await eventually(lambda: len(two.owned()) == 1, 10)
+    assert 3 not in two.owned()
+    release.set()
+    await eventually(lambda: 3 in two.owned(), 10)
+    await eventually(lambda: done(bus), 10)
+    assert order == [("one", 0), ("two", 1), ("two", 2)]
+    assert 3 not in one.owned()
+
+
+async def test_what_waits_for_another_attempt_goes_to_the_next_owner_at_once(bus: Bus) -> None:
+    """An entry that is being retried without end does not keep its partition from moving."""
+
+    async def never(received: Received) -> Outcome:
+        return Outcome.later("away")
+
+    seen = Seen()
+    one = await bus.group(never)
+    for i in range(20):
+        await bus.write(f"s{i}", 0)
+    await eventually(lambda: pending(bus, 20), 10)
+    two = await bus.group(seen)
+    await eventually(lambda: owners(one, two) == [2, 2], 10)
+    mine = {f"s{i}" for i in range(20) if bus.logs.index(bus.keys.inbound_of(f"s{i}")) in two.owned()}
+    await eventually(lambda: {session for _, session, _ in seen.all} == mine, 10)
+
+
+async def pending(bus: Bus, count: int) -> bool:
+    groups = [group for log in bus.logs for group in await bus.observer.xinfo_groups(log)]
+    return bool(sum(group["pending"] for group in groups) == count)
+
+
+async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that slept over the end of its leases finds the connection that it reads with ended, and reads no
+    entry that belongs to the new owner."""
+    seen = Seen()
+    one = await bus.group(seen)
+    await bus.write("s", 0)
+    await eventually(lambda: done(bus), 10)
+    # It believes that it holds them and renews nothing: what a process knows that was stopped in between.
+    monkeypatch.setattr(one._leases, "holds", lambda partition: True)
+    monkeypatch.setattr(one, "_tend", asyncio.Event().wait)
+    before = one._reader.identity
+    two = await bus.group(seen.second)
+    await eventually(lambda: len(two.owned()) == 4, 10)
+    for n in range(1, 30):
+        await bus.write("s", n)
+    await eventually(lambda: done(bus), 10)
+    assert seen.all == [("one", "s", 0), *[("two", "s", n) for n in range(1, 30)]]
+    await eventually(lambda: one._reader.identity not in ("", before), 10)
+    monkeypatch.undo()
+
+
+async def test_what_a_lost_answer_left_behind_is_found(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries that are pending and in nobody's hands are handled after a while, not only by the next owner."""
+    monkeypatch.setattr("runtime.bus.reader.SWEEP_S", 0.5)
+    seen = Seen()
+    group = await bus.group(seen)
+    await bus.write("s", 0)
+    await eventually(lambda: done(bus), 10)
+    group.pause(True)
+    await eventually(lambda: not group._reader._live, 10)
+    group.pause(False)
+    # Read in the owner's name by nobody.
+    log = bus.keys.inbound_of("s")
+    await eventually(lambda: len(group._reader._live) == 4, 10)
+    stolen = asyncio.create_task(steal(bus, log))
+    await bus.write("s", 1)
+    await bus.write("s", 2)
+    await eventually(lambda: seen.of("s") == [0, 1, 2], 10)
+    await stolen
+
+
+async def steal(bus: Bus, log: str) -> None:
+    await bus.observer.xreadgroup("g", "owner", {log: ">"}, count=1, block=1000)
+
+
+async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(bus: Bus, settings: Settings) -> None:
+    """Its neighbours are handled, each process that it kills is counted, and in the end it is put aside."""
+    for n in range(40):
+        await bus.write(f"s{n % 4}", n)
+    deaths = 0
+    while deaths < 20:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.mortal", settings.redis_url, "17", stdout=asyncio.subprocess.DEVNULL
+        )
+        if await process.wait() == 0:
+            break
+        deaths += 1
+    assert 4 <= deaths <= 10
+    assert await bus.backlog() == 0
+    (letter,) = await bus.stored(Keys.dead(bus.keys.inbound_of("s1")))
+    assert (letter[1][b"id"], letter[1][b"dead_error"]) == (
+        b"s1-17",
+        b"its process ended 3 times while handling it",
+    )
+    for log in bus.logs:
+        assert await bus.observer.hgetall(Keys.attempts(log, "g")) == {}
+    handled = await bus.observer.lrange("handled", 0, -1)
+    for session in range(4):
+        numbers = [int(n) for n in handled if int(n) % 4 == session]
+        assert list(dict.fromkeys(numbers)) == [n for n in range(session, 40, 4) if n != 17]
