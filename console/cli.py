@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from console import log_commands
 from console.config import as_env, as_json, explain, fail, print_table, settings_in_force
 from console.version import headgate_version
 from runtime.settings import Settings
@@ -28,6 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(log_commands.dead, name="dead")
+app.add_typer(log_commands.groups, name="groups")
 
 
 def main() -> None:

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import redis.asyncio as aioredis
-from redis.exceptions import RedisError
 
+from console.log import keys_of_log
 from console.records import order, streams, topic_of
 from runtime.bus.connection import connect
 from runtime.bus.cursor import Batch, follow
-from runtime.settings import Settings, mask_url
+from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.entry import Entry
-from schemas.errors import LogUnavailable
-from schemas.keys import Keys
 
 Write = Callable[[str, str, Entry], None]
 
@@ -78,7 +76,7 @@ async def tail(settings: Settings, write: Write, options: Options) -> None:
 
 
 async def _follow(client: aioredis.Redis, settings: Settings, write: Write, options: Options) -> None:
-    logs = streams(await _keys_of_log(client, settings), datagrams=options.datagrams)
+    logs = streams(await keys_of_log(client, settings), datagrams=options.datagrams)
     left = options.limit
     async for batch in follow(client, dict.fromkeys(logs, "0" if options.from_start else "$")):
         given = _give(batch, write, options.wanted, left)
@@ -93,15 +91,3 @@ def _give(batch: Batch, write: Write, wanted: Filter, most: int | None) -> int:
     for item in chosen:
         write(*item)
     return len(chosen)
-
-
-async def _keys_of_log(client: aioredis.Redis, settings: Settings) -> Keys:
-    """The keys with the number of partitions that the log was made with: a reader need not be told it."""
-    try:
-        fixed = await client.hget(settings.keys.meta(), "partitions")
-    except RedisError as error:
-        raise LogUnavailable(
-            f"no answer from the log at {mask_url(settings.redis_url)} ({type(error).__name__}): "
-            "is Redis running, and is HEADGATE_REDIS_URL right?"
-        ) from error
-    return Keys(settings.prefix, int(fixed)) if fixed else settings.keys

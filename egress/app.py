@@ -14,11 +14,13 @@ from egress.api.publisher import Publisher
 from egress.api.signed import SignedRequests
 from egress.delivery import DeliveryStreams
 from egress.directory import Directory
+from egress.reaper import Reaper
 from egress.router import DatagramRouter, Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.connection import LogConnection, connect
 from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.trim import Trimmer
 from runtime.http import HttpServer
 from runtime.logs import configure_logs
 from runtime.service import Component, Health, serve
@@ -38,6 +40,7 @@ from schemas.events import (
     PresenceDelivery,
     PublicationDelivery,
     SessionAuthenticated,
+    SessionClosed,
     SessionEnded,
     SubscribedDelivery,
     SubscriptionEnded,
@@ -83,10 +86,15 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     client = connect(settings)
     appender = Appender(client)
     store, directory = TopicStore(client, settings, now_ms), Directory(client, keys)
-    streams = _streams(settings, client, appender, telemetry, store, directory)
+    deliveries = DeliveryStreams(client, appender, settings)
+    streams = _streams(settings, client, appender, telemetry, store, directory, deliveries)
+    reaper = Reaper(settings, client, directory, deliveries, now_ms)
     connection = LogConnection(client, settings)
     health.add(connection.problem)
     health.add(streams.problem)
+    health.add(reaper.problem)
+    trimmer = Trimmer(client, settings, streams.groups["router"].owned, now_ms)
+    health.warn(trimmer.warning)
     services = Services(
         Publisher(appender, keys, telemetry, now_ms),
         directory,
@@ -95,7 +103,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     )
     api = SignedRequests(create(services), client=client, keys=keys, verifier=verifier)
     server = HttpServer(api, settings.api_host, settings.api_port, drain=settings.drain_seconds)
-    return [connection, telemetry, appender, streams, server], health
+    return [connection, telemetry, appender, streams, reaper, trimmer, server], health
 
 
 def _streams(
@@ -105,10 +113,10 @@ def _streams(
     telemetry: Telemetry,
     store: TopicStore,
     directory: Directory,
+    deliveries: DeliveryStreams,
 ) -> StreamApplication:
     keys = settings.keys
     outbound = [keys.outbound(partition) for partition in range(settings.partitions)]
-    deliveries = DeliveryStreams(client, appender, settings)
     router = ConsumerGroup(
         settings,
         client,
@@ -137,7 +145,7 @@ def _streams(
         "egress",
         [router, datagrams],
         reads={keys.outbound(0): OUTBOUND, keys.datagrams(keys.outbound(0)): [DatagramPublished]},
-        writes={gateway: DELIVERIES, keys.datagrams(gateway): [DatagramDelivery]},
+        writes={keys.inbound(0): [SessionClosed], gateway: DELIVERIES, keys.datagrams(gateway): [DatagramDelivery]},
     )
 
 

@@ -27,11 +27,12 @@ def operator_routes(health: Health) -> APIRouter:
 
     @router.get("/health/ready")
     async def ready(response: Response) -> dict[str, str | list[str]]:
-        """200 when traffic may come, 503 with the reasons when not."""
+        """200 when traffic may come, 503 with the reasons when not; warnings change neither."""
         problems = health.problems()
         if problems:
             response.status_code = 503
-        return {"status": "unready" if problems else "ready", "problems": problems}
+        status = "unready" if problems else "ready"
+        return {"status": status, "problems": problems, "warnings": health.warnings()}
 
     @router.get("/metrics")
     async def metrics() -> Response:

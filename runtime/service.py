@@ -32,11 +32,20 @@ class Health:
         self._now = monotonic
         self._started = monotonic()
         self._checks: list[Callable[[], str | None]] = []
+        self._warnings: list[Callable[[], str | None]] = []
         self.serving = False
 
     def add(self, check: Callable[[], str | None]) -> None:
         """`check` gives what is wrong, or None."""
         self._checks.append(check)
+
+    def warn(self, check: Callable[[], str | None]) -> None:
+        """`check` gives what an operator should look at although traffic may come, or None."""
+        self._warnings.append(check)
+
+    def warnings(self) -> list[str]:
+        """What an operator should look at."""
+        return [warning for check in self._warnings if (warning := check()) is not None]
 
     def problems(self) -> list[str]:
         """Why the service is not ready; empty when it is."""

@@ -5,6 +5,7 @@ All services read the same settings, so one environment file configures them all
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import socket
@@ -45,8 +46,14 @@ class Settings(BaseSettings):
     dedup_seconds: int = Field(600, ge=1, description="How long a topic recognises a repeated publication.")
     datagram_log_size: int = Field(10_000, ge=100, description="Datagrams kept per partition, about.")
     delivery_log_size: int = Field(100_000, ge=1000, description="Entries kept per gateway's delivery stream, about.")
+    log_seconds: int = Field(600, ge=0, description="How long entries that every group has handled stay on the log.")
+    log_max_entries: int = Field(
+        0, ge=0, description="Entries per stream of the log, beyond which the oldest are dropped unhandled; 0: never."
+    )
+    dead_seconds: int = Field(2_592_000, ge=0, description="How long dead letters are kept; 0: until they are dropped.")
+    stall_seconds: float = Field(300.0, gt=0, description="Age of an unhandled entry that raises an alarm.")
     lease_seconds: float = Field(3.0, gt=0.2, description="How long a partition stays with a process that fell silent.")
-    max_attempts: int = Field(5, ge=1, description="Attempts before an entry becomes a dead letter.")
+    max_attempts: int = Field(8, ge=1, description="Attempts before an entry becomes a dead letter.")
 
     # Trust
     secret: SecretStr = Field(SecretStr(""), description="Shared with the application; at least 32 bytes.")
@@ -69,6 +76,9 @@ class Settings(BaseSettings):
     ingress_http_host: str = Field("127.0.0.1", description="Operator listener of a gateway: health and metrics.")
     ingress_http_port: int = Field(9101, ge=0, le=65535, description="TCP port of that operator listener.")
     ingress_workers: int = Field(1, ge=1, le=64, description="Gateway processes that share the UDP port (Linux).")
+    gateway_lease_seconds: float = Field(
+        10.0, ge=1, description="Silence after which a gateway is lost and its sessions are over."
+    )
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
     tls_key: Path | None = Field(None, description="PEM private key of HEADGATE_TLS_CERT.")
@@ -90,6 +100,18 @@ class Settings(BaseSettings):
     max_streams: int = Field(32, ge=1, description="Streams a client may have open.")
     max_unsent_bytes: int = Field(1_048_576, ge=65_536, description="Unsent per session, then close 3008.")
     max_sessions: int = Field(10_000, ge=1, description="Sessions per gateway process.")
+    max_sessions_per_user: int = Field(
+        10, ge=0, description="Sessions per user, on all gateways together; 0 for no limit."
+    )
+    max_handshakes: int = Field(
+        200, ge=0, description="New connections a second per gateway process and transport; 0 for any number."
+    )
+    max_connections_per_address: int = Field(
+        256, ge=0, description="Connections of one address per gateway process; 0 for any number."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Proxies whose X-Forwarded-For counts: addresses and networks, comma separated."
+    )
     ping_interval: float = Field(25.0, gt=0, description="Between pings to a client of protocol 1.")
     pong_timeout: float = Field(8.0, gt=0, description="Silence after a ping that closes the session.")
 
@@ -117,10 +139,17 @@ class Settings(BaseSettings):
     trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
     drain_seconds: float = Field(10.0, ge=0, description="Time a stopping service has to finish what it holds.")
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "trusted_proxies", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
 
     @field_validator("previous_secrets", mode="before")
     @classmethod

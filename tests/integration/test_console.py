@@ -6,10 +6,8 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,40 +23,13 @@ from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable
 from schemas.events import DatagramReceived, Event, MessagePublished, SessionOpened
+from tests.support.command import headgate, outcome
 from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
 OPENED = SessionOpened(transport="webtransport", origin="", path="/", address="::1")
-
-
-@asynccontextmanager
-async def headgate(*arguments: str, env: dict[str, str], cwd: Path) -> AsyncIterator[Process]:
-    """`headgate ARGUMENTS` with only these settings, ended with the block."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "console.cli"),
-        *arguments,
-        env=clean | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"} | env,
-        cwd=cwd,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def outcome(*arguments: str, env: dict[str, str], cwd: Path) -> tuple[int, str, str]:
-    """The exit status, output and errors of `headgate ARGUMENTS`."""
-    async with headgate(*arguments, env=env, cwd=cwd) as process:
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
 
 
 class Log:

@@ -1,0 +1,10 @@
+"""The consumer groups that a whole Headgate has: nothing is trimmed before each of them has handled it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Groups of the inbound logs.
+INBOUND: Final = ("auth", "channels", "laravel", "persistence")
+#: Groups of the outbound logs.
+OUTBOUND: Final = ("router", "persistence")
