@@ -12,6 +12,14 @@ class Unavailable(HeadgateError):
     """The application's: it is down, overloaded or misdirected. The same request can succeed later."""
 
 
+class NoAnswerToThis(Unavailable):
+    """The same, unless the application answers others: then it is this request that it fails on."""
+
+
+class Failed(HeadgateError):
+    """The application's: it answers others, and fails on this request: a defect that the request meets."""
+
+
 class BadAnswer(HeadgateError):
     """The application's: it said yes, and with it something that cannot be read."""
 

@@ -18,7 +18,7 @@ import structlog
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 
-from processors.answer import Answer, BadAnswer, Unavailable
+from processors.answer import Answer, BadAnswer, Failed, NoAnswerToThis, Unavailable
 from processors.breaker import Breaker
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
@@ -41,6 +41,9 @@ AVAILABLE = Gauge("headgate_application_available", "0 while requests are held b
 EVENT_HEADER: Final = "X-Headgate-Event-Id"
 #: Statuses below 500 that say nothing about the request itself (RFC 9110, 15.5.9; RFC 6585, 4).
 _RETRY: Final = frozenset({408, 429})
+
+#: What an exception in the application leads to (RFC 9110, 15.6.1); 502 to 504 come from what stands before it.
+_DEFECT: Final = 500
 
 
 class Application:
@@ -101,7 +104,7 @@ class Application:
         """Ask the application on behalf of `entry`, whose session, user, id and trace go along as headers.
 
         `payload` becomes JSON (None: no body). With `wants_json` off the answer's body is not looked at.
-        Raises Unavailable, BadAnswer, and orjson.JSONEncodeError for a payload that JSON cannot carry.
+        Raises Unavailable, Failed, BadAnswer, and orjson.JSONEncodeError for a payload that JSON cannot carry.
         """
         body = b"" if payload is None else orjson.dumps(payload)
         async with self._slots:
@@ -123,6 +126,8 @@ class Application:
                 _check(response.status_code)
             except Unavailable as error:
                 self._failed(path, str(error))
+                if isinstance(error, NoAnswerToThis) and not self._breaker.open:
+                    raise Failed(str(error)) from error
                 raise
             finally:
                 span.end("" if result in ("2xx", "4xx") else result)
@@ -163,7 +168,7 @@ class Application:
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise Unavailable(f"the application did not answer within {self._timeout} s") from error
+            raise NoAnswerToThis(f"the application did not answer within {self._timeout} s") from error
         except httpx.LocalProtocolError:
             raise  # A request that may not be sent would be refused the next time, too.
         except httpx.TransportError as error:
@@ -205,6 +210,8 @@ def _check(status: int) -> None:
     """Raise Unavailable for a status after which the same request can succeed."""
     if 300 <= status < 400:
         raise Unavailable(f"the application redirects ({status}), which is not followed: check HEADGATE_LARAVEL_URL")
+    if status == _DEFECT:
+        raise NoAnswerToThis(f"the application answered {status}")
     if status in _RETRY or not (200 <= status < 300 or 400 <= status < 500):
         raise Unavailable(f"the application answered {status}")
 

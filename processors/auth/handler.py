@@ -1,4 +1,4 @@
-"""The auth processor: tokens in, verdicts out; and the end of a session."""
+"""The auth processor: tokens in, verdicts out; and a session's beginning and end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processors.auth.client import AuthClient
 from processors.auth.store import AuthStore
 from runtime.bus.outcomes import Outcome
 from schemas.entry import Entry
-from schemas.events import AuthRequested, SessionClosed
+from schemas.events import AuthRequested, SessionClosed, SessionOpened
 from schemas.sealing import SealBroken, Sealer
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 class AuthHandler:
     """Handles the entries that are about who a session is."""
 
-    TYPES: Final = frozenset({AuthRequested.TYPE, SessionClosed.TYPE})
+    TYPES: Final = frozenset({SessionOpened.TYPE, AuthRequested.TYPE, SessionClosed.TYPE})
 
     def __init__(self, client: AuthClient, store: AuthStore, sealer: Sealer) -> None:
         self._client = client
@@ -32,8 +32,10 @@ class AuthHandler:
         """The outcome of one entry; raises Unavailable, InvalidEntry and RedisError."""
         if entry.type == AuthRequested.TYPE:
             return await self._authenticate(entry)
+        if entry.type == SessionOpened.TYPE:
+            await self._store.opened(entry.session, entry.gateway)
         if entry.type == SessionClosed.TYPE:
-            users = {*await self._store.close(entry.session), entry.user} - {""}
+            users = {*await self._store.ended(entry.session, entry.gateway), entry.user} - {""}
             return rules.ended(entry, sorted(users))
         return Outcome.done()
 
@@ -45,8 +47,8 @@ class AuthHandler:
             if verdict.problem:
                 log.error("auth.unverified", session=entry.session, problem=verdict.problem)
             return rules.failed(entry, event, verdict.error)
-        if verdict.user:
-            await self._store.add(entry.session, verdict.user)
+        if not await self._store.authenticated(entry.session, entry.gateway, verdict.user):
+            return Outcome.done()
         return rules.authenticated(entry, event, verdict)
 
     async def _verdict(self, entry: Entry, event: AuthRequested) -> rules.Identity | rules.Refusal:

@@ -49,7 +49,8 @@ class ChannelsHandler:
             if decision.problem:
                 log.error("channels.unauthorized", session=entry.session, problem=decision.problem)
             return rules.refused(entry, event, decision)
-        await self._store.add(entry.session, event.channel)
+        if not await self._store.add(entry.session, event.channel):
+            return Outcome.done()
         return rules.granted(entry, event, decision)
 
     async def _unsubscribe(self, entry: Entry) -> Outcome:

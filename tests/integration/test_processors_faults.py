@@ -205,6 +205,32 @@ async def test_poison_does_not_stop_its_session(world: World) -> None:
     assert all(letter[b"dead_group"] == b"laravel" for letter in letters.values())
 
 
+async def test_a_message_that_the_application_fails_on_holds_up_nobody(world: World) -> None:
+    """A 500 for one message while others are answered is that message's: a dead letter, and its session goes on."""
+
+    def reply(call: Call) -> Response:
+        return Response("", 500) if call.body["text"] == "bad" else echo(call)
+
+    world.app.replies[HANDLE] = reply
+    async with running(world, "laravel"):
+        await world.append("s1", message("bad"))
+        await world.append("s1", message("good"))
+        sent = 0
+        while not await world.dead():
+            sent += 1
+            await world.append("s2", message("meanwhile"))
+            await eventually(lambda sent=sent: answered(world, "session:s2", sent), 20)
+        await eventually(lambda: world.settled("laravel"))
+    assert await world.frames("session:s1") == [{"echo": "good"}]
+    (letter,) = await world.dead()
+    assert (letter[b"session"], letter[b"dead_error"]) == (b"s1", b"the application answered 500")
+    assert letter[b"dead_attempts"] == b"3"
+
+
+async def answered(world: World, topic: str, count: int) -> bool:
+    return len(await world.frames(topic)) == count
+
+
 async def test_the_archive_holds_every_entry_once(world: World, tmp_path: Path) -> None:
     """Inbound, datagrams and outbound are archived, as they were written; a redelivery adds nothing."""
     world.app.replies[HANDLE] = echo

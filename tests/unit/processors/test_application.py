@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 from pydantic import SecretStr
 
-from processors.answer import Answer, BadAnswer, Unavailable
+from processors.answer import Answer, BadAnswer, Failed, Unavailable
 from processors.application import Application
 from processors.breaker import FIRST_PROBE_S, THRESHOLD
 from runtime.settings import Settings
@@ -185,16 +185,14 @@ def failing(error: Exception) -> Reply:
 @pytest.mark.parametrize(
     "reply",
     [
-        *(answering(status) for status in (301, 302, 307, 308, 408, 429, 500, 502, 503, 504)),
+        *(answering(status) for status in (301, 302, 307, 308, 408, 429, 502, 503, 504)),
         answering(302, b"", Location="http://127.0.0.1:1/internal"),
         failing(httpx.ConnectError("refused")),
-        failing(httpx.ReadTimeout("slow")),
         failing(httpx.RemoteProtocolError("cut")),
-        lambda _: httpx.Response(200, stream=Endless(stalls=True)),
     ],
 )
 async def test_what_can_succeed_later(reply: Reply) -> None:
-    """Redirects, overload, server errors, lost connections and slow answers can end well the next time."""
+    """Redirects, overload and lost connections are not about the request: it can end well the next time."""
     asked = 0
 
     def counted(request: httpx.Request) -> httpx.Response:
@@ -206,6 +204,25 @@ async def test_what_can_succeed_later(reply: Reply) -> None:
         with pytest.raises(Unavailable):
             await app.post("/x", {}, entry=entry())
     assert asked == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answering(500),
+        failing(httpx.ReadTimeout("slow")),
+        lambda _: httpx.Response(200, stream=Endless(stalls=True)),
+    ],
+)
+async def test_what_may_be_this_requests_own_fault(reply: Reply) -> None:
+    """An application that fails on a request, or hangs, is blamed for that request alone as long as it answers others;
+    once it answers nobody it is away, and no request is to blame."""
+    async with application(reply, laravel_timeout=0.05) as app:
+        for _ in range(THRESHOLD - 1):
+            with pytest.raises(Failed):
+                await app.post("/x", {}, entry=entry())
+        with pytest.raises(Unavailable):
+            await app.post("/x", {}, entry=entry())
 
 
 @pytest.mark.parametrize("reply", [answering(200, b"<html>"), answering(200, b'{"a":'), answering(200, b"\xff")])
