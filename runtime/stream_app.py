@@ -14,12 +14,14 @@ from typing import Literal
 
 import structlog
 from faststream import FastStream
-from faststream.redis import RedisBroker, StreamSub
+from faststream.redis import RedisBroker, RedisSentinelBroker, StreamSub
+from faststream.security import SASLPlaintext
 from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
 from runtime.bus.connection import BLOCK_MS
 from runtime.bus.group import ConsumerGroup
+from runtime.bus.servers import sentinels_of
 from runtime.settings import Settings
 from schemas.events import Event
 
@@ -47,7 +49,7 @@ class StreamApplication:
     ) -> None:
         """`reads` and `writes` name the streams and events that belong in the AsyncAPI document."""
         self.groups = {group.group: group for group in groups}
-        broker = RedisBroker(settings.redis_url, logger=logging.getLogger("headgate.faststream"))
+        broker = _broker(settings.redis_url)
         broker.subscriber(
             stream=StreamSub(settings.keys.control(), last_id="$", polling_interval=BLOCK_MS),
             no_reply=True,
@@ -94,3 +96,17 @@ class StreamApplication:
         if group is not None:
             group.pause(control.command == "pause")
             log.warning("group.control", group=control.group, command=control.command)
+
+
+def _broker(url: str) -> RedisBroker:
+    logger = logging.getLogger("headgate.faststream")
+    where = sentinels_of(url)
+    if where is None:
+        return RedisBroker(url, logger=logger)
+    return RedisSentinelBroker(
+        sentinels=where.addresses,
+        sentinel_master_name=where.name,
+        db=where.database,
+        security=SASLPlaintext(where.username or "default", where.password) if where.password else None,
+        logger=logger,
+    )

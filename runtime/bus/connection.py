@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import redis.asyncio as aioredis
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from prometheus_client import Counter
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
@@ -18,11 +18,15 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from runtime.bus.servers import SOCKET_TIMEOUT_S as SOCKET_TIMEOUT_S
+from runtime.bus.servers import connect as connect
 from runtime.settings import Settings, mask_url
 from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable
 
 log = structlog.get_logger()
+
+LOST = Counter("headgate_log_lost", "Times the log was found to be another one: the server lost its data.")
 
 #: How often a service makes sure that the log still answers, in seconds.
 PING_S = 1.0
@@ -30,27 +34,6 @@ PING_S = 1.0
 BLOCK_MS = 1000
 #: What XREAD and XREADGROUP answer without decoding: (key, [(id, fields)]) by stream.
 Answer = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
-#: No answer for this long means that the server is gone; above BLOCK_MS.
-SOCKET_TIMEOUT_S = 5.0
-
-
-def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
-    """A client that never re-sends a command by itself.
-
-    redis-py's default retry appends an entry twice when only the reply was lost, and strands what a repeated
-    XREADGROUP delivered the first time; whoever repeats here knows what it repeats. When all connections are in use
-    the next command waits for one: with the plain pool a burst of lanes would fail, and leases with it.
-    """
-    pool = aioredis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        retry=Retry(NoBackoff(), 0),
-        timeout=SOCKET_TIMEOUT_S,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        socket_connect_timeout=SOCKET_TIMEOUT_S,
-        max_connections=max_connections,
-        client_name="headgate",
-    )
-    return aioredis.Redis.from_pool(pool)
 
 
 def is_away(error: RedisError) -> bool:
@@ -66,6 +49,7 @@ class LogConnection:
         self._client = client
         self._settings = settings
         self._answers = True
+        self._epoch = ""
         self._watch: asyncio.Task[None] | None = None
 
     def problem(self) -> str | None:
@@ -74,37 +58,61 @@ class LogConnection:
 
     async def start(self) -> None:
         """Raises LogUnavailable or ConfigurationError."""
-        await check_server(self._client, self._settings)
-        log.info("log.connected", durable=await durability(self._client))
-        self._watch = asyncio.create_task(self._ping(), name="log-watch")
+        self._epoch = await check_server(self._client, self._settings)
+        log.info("log.connected", durable=await durability(self._client), epoch=self._epoch)
+        self._watch = asyncio.create_task(self._look(), name="log-watch")
 
     async def stop(self) -> None:
         """Close the connections."""
         await cancel(self._watch)
         await self._client.aclose()
 
-    async def _ping(self) -> None:
+    async def _look(self) -> None:
         while True:
             await asyncio.sleep(PING_S)
             try:
-                await self._client.ping()
+                epoch = await fix(self._client, self._settings)
                 self._answers = True
             except RedisError as error:
                 if self._answers:
                     log.error("log.away", error=type(error).__name__)
                 self._answers = False
+                continue
+            if epoch != self._epoch:
+                # Groups are made anew by those who read them, topics by the router, with epochs of their own.
+                LOST.inc()
+                log.critical(
+                    "log.lost",
+                    was=self._epoch,
+                    now=epoch,
+                    hint="the server lost its data: what it had acknowledged is only in the archive now",
+                )
+                self._epoch = epoch
 
 
-async def check_server(client: aioredis.Redis, settings: Settings) -> None:
-    """Fix the number of partitions at the first start and refuse what would lose entries later.
+async def fix(client: aioredis.Redis, settings: Settings) -> str:
+    """The epoch of the log, which is given with the number of partitions at the first start, and changes with the log.
+
+    Raises RedisError.
+    """
+    meta = settings.keys.meta()
+    pipeline = client.pipeline(transaction=True)
+    pipeline.hsetnx(meta, "partitions", str(settings.partitions))
+    pipeline.hsetnx(meta, "epoch", secrets.token_hex(4))
+    pipeline.hget(meta, "epoch")
+    epoch: bytes = (await pipeline.execute())[-1]
+    return epoch.decode()
+
+
+async def check_server(client: aioredis.Redis, settings: Settings) -> str:
+    """Fix the number of partitions at the first start and refuse what would lose entries later; gives the log's epoch.
 
     Raises LogUnavailable when the server does not answer and ConfigurationError when it evicts keys or when the
     log was made with another number of partitions.
     """
     try:
-        meta = settings.keys.meta()
-        await client.hsetnx(meta, "partitions", str(settings.partitions))
-        fixed = int(await client.hget(meta, "partitions") or 0)
+        epoch = await fix(client, settings)
+        fixed = int(await client.hget(settings.keys.meta(), "partitions") or 0)
         policy = await _config(client, "maxmemory-policy")
     except RedisError as error:
         raise LogUnavailable(
@@ -120,6 +128,7 @@ async def check_server(client: aioredis.Redis, settings: Settings) -> None:
         raise ConfigurationError(
             f"Redis evicts keys (maxmemory-policy {policy}) and would drop parts of the log: set it to noeviction"
         )
+    return epoch
 
 
 async def durability(client: aioredis.Redis) -> str:

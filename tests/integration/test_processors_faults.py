@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,7 @@ async def test_a_message_that_the_application_fails_on_holds_up_nobody(world: Wo
         while not await world.dead():
             sent += 1
             await world.append("s2", message("meanwhile"))
-            await eventually(lambda sent=sent: answered(world, "session:s2", sent), 20)
+            await eventually(partial(answered, world, "session:s2", sent), 20)
         await eventually(lambda: world.settled("laravel"))
     assert await world.frames("session:s1") == [{"echo": "good"}]
     (letter,) = await world.dead()

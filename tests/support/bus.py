@@ -13,11 +13,19 @@ from runtime.bus.connection import connect
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.servers import sentinels_of
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.events import MessageReceived
+
+
+def observer(settings: Settings) -> aioredis.Redis:
+    """A client that tries again."""
+    if sentinels_of(settings.redis_url):
+        return connect(settings)
+    return aioredis.Redis.from_url(settings.redis_url)
 
 
 def bus_settings(url: str) -> Settings:
@@ -34,7 +42,7 @@ class Bus:
         self.logs = [self.keys.inbound(p) for p in range(settings.partitions)]
         self.client: aioredis.Redis = connect(settings)
         # What a test looks with may try again after a restart of the server; what it tests may not.
-        self.observer: aioredis.Redis = aioredis.Redis.from_url(settings.redis_url)
+        self.observer: aioredis.Redis = observer(settings)
         self.appender = Appender(self.client)
         self.groups: list[ConsumerGroup] = []
 

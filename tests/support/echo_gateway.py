@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from ingress.server.certificates import CertificateFiles
+from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
 from ingress.server.transport import Admission, SessionRequest, Transport
@@ -68,11 +69,27 @@ class EchoGateway:
     """A listener with echoing sessions."""
 
     def __init__(
-        self, files: CertificateFiles, host: str, options: ListenerOptions, place: Place | None = None
+        self,
+        files: CertificateFiles,
+        host: str,
+        options: ListenerOptions,
+        place: Place | None = None,
+        *,
+        port: int = 0,
+        addresses: PerNetwork[object] | None = None,
     ) -> None:
         self.certificate = files.certificate
         self.sessions: list[Echo] = []
-        self.listener = QuicListener(host, 0, files, self._session, admit=self._admit, options=options, place=place)
+        self.listener = QuicListener(
+            host,
+            port,
+            files,
+            self._session,
+            admit=self._admit,
+            options=options,
+            place=place,
+            addresses=addresses,
+        )
 
     def _session(self, transport: Transport) -> Echo:
         self.sessions.append(Echo(transport))
@@ -92,3 +109,12 @@ class EchoGateway:
         """Wait for a session's end and return everything that its handler was told."""
         await asyncio.wait_for(self.sessions[index].ended.wait(), 5)
         return self.sessions[index].calls
+
+    def killed(self) -> int:
+        """Take the socket from it without a word, as when its process is killed; its port."""
+        endpoint, self.listener._endpoint = self.listener._endpoint, None
+        assert endpoint is not None
+        endpoint.close()
+        for driver in endpoint.drivers:
+            driver._terminate()
+        return self.listener.port

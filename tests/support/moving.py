@@ -16,15 +16,15 @@ class _Carrier(asyncio.DatagramProtocol):
         self._link.datagram_received(data, addr)
 
 
-async def change_port(client: WebTransportClient, *, change_id: bool = False) -> None:
-    """Go on from another UDP port; what is under way to the old one is lost.
+async def change_port(client: WebTransportClient, *, change_id: bool = False, host: str | None = None) -> None:
+    """Go on from another UDP port, and from another address if one is given; what is under way to the old one is lost.
 
     With `change_id` under another of the ids that the server gave, as a client does that moves knowingly.
     """
     link = client._link
     old = link._transport
     assert old is not None
-    host = old.get_extra_info("sockname")[0]
+    host = host or old.get_extra_info("sockname")[0]
     loop = asyncio.get_running_loop()
     new, _ = await loop.create_datagram_endpoint(lambda: _Carrier(client), local_addr=(host, 0))
     if change_id:

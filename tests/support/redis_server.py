@@ -48,8 +48,9 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server process; its port and data stay the same over kill() and restart()."""
 
-    def __init__(self, folder: Path, port: int, options: dict[str, str]) -> None:
+    def __init__(self, folder: Path, port: int, options: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
         self._folder = folder
+        self._arguments = arguments
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self.port = port
@@ -67,7 +68,10 @@ class RedisServer:
         binary = shutil.which("redis-server")
         if binary is None:
             raise RuntimeError("redis-server is not on PATH: install it (Debian: redis-server)")
-        arguments = [part for name, value in self._options.items() for part in (f"--{name}", value)]
+        arguments = [
+            *self._arguments,
+            *(part for name, value in self._options.items() for part in (f"--{name}", *value.split(" "))),
+        ]
         log = self._folder / "redis.log"
         with log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -129,6 +133,23 @@ async def redis_server(**options: str | int) -> AsyncIterator[RedisServer]:
         }
         settings |= {key.replace("_", "-"): str(value) for key, value in options.items()}
         server = RedisServer(folder, port, settings)
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.kill()
+
+
+@asynccontextmanager
+async def redis_sentinel(name: str, master_port: int) -> AsyncIterator[RedisServer]:
+    """A Sentinel that alone decides about the master on `master_port`, within about a second."""
+    with tempfile.TemporaryDirectory(prefix="headgate-sentinel-", ignore_cleanup_errors=True) as folder:
+        port, configuration = free_port(), Path(folder) / "sentinel.conf"
+        configuration.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 2000\n"
+        )
+        server = RedisServer(Path(folder), port, {}, (str(configuration), "--sentinel"))
         await server.start()
         try:
             yield server

@@ -35,6 +35,9 @@ PARTITIONS: Final = 4
 class Service:
     """One service process; `kill` ends it as a crash would, `start` brings it back on the same ports."""
 
+    #: What `python -m` runs.
+    module = "console.cli"
+
     def __init__(self, name: str, arguments: Iterable[str], env: dict[str, str], health: str, folder: Path) -> None:
         self.name = name
         self._arguments = list(arguments)
@@ -61,7 +64,7 @@ class Service:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "console.cli",
+                self.module,
                 *self._arguments,
                 cwd=ROOT,
                 env=os.environ | self._env,

@@ -15,6 +15,7 @@ from schemas.entry import Entry
 from schemas.events import (
     AuthenticatedDelivery,
     AuthRequested,
+    DatagramDelivery,
     Event,
     PublicationDelivery,
     SubscribedDelivery,
@@ -52,7 +53,14 @@ class Verdicts:
         pipeline = self._client.pipeline(transaction=False)
         for frame in frames:
             event = PublicationDelivery(frame=frame, epoch=EPOCH, offset=next(self._ids))
-            self._add(pipeline, event, topic=channel_topic(channel))
+            self._add(pipeline, event, self._gateway, topic=channel_topic(channel))
+        await pipeline.execute()
+
+    async def scatter(self, channel: str, frames: list[dict[str, Any]]) -> None:
+        """Deliver frames to the members of a channel as datagrams."""
+        pipeline = self._client.pipeline(transaction=False)
+        for frame in frames:
+            self._add(pipeline, DatagramDelivery(frame=frame), self._gateway, topic=channel_topic(channel))
         await pipeline.execute()
 
     async def logged(self, kind: str) -> int:
@@ -77,12 +85,12 @@ class Verdicts:
             verdict = AuthenticatedDelivery(
                 user=USER, protocol=event.protocol, stream=event.stream, frame_id=event.frame_id
             )
-            self._add(pipeline, verdict, topic=session_topic(entry.session), session=entry.session)
+            self._add(pipeline, verdict, entry.gateway, topic=session_topic(entry.session), session=entry.session)
         elif isinstance(event, SubscribeRequested):
             grant = SubscribedDelivery(epoch=EPOCH, offset=0, stream=event.stream, frame_id=event.frame_id)
-            self._add(pipeline, grant, topic=channel_topic(event.channel), session=entry.session)
+            self._add(pipeline, grant, entry.gateway, topic=channel_topic(event.channel), session=entry.session)
 
-    def _add(self, pipeline: Any, event: Event, **context: str) -> None:
-        entry = Entry.of(event, id=f"verdict-{next(self._ids)}", ts=0, gateway=self._gateway, **context)
+    def _add(self, pipeline: Any, event: Event, gateway: str, **context: str) -> None:
+        entry = Entry.of(event, id=f"verdict-{next(self._ids)}", ts=0, gateway=gateway, **context)
         fields = entry.fields()
-        pipeline.xadd(self._keys.delivery(self._gateway), dict(zip(fields[::2], fields[1::2], strict=True)))
+        pipeline.xadd(self._keys.delivery(gateway), dict(zip(fields[::2], fields[1::2], strict=True)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection
@@ -117,12 +117,14 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def open_socket(url: str, *, origin: str | None = None, **options: Any) -> Awaitable[ClientConnection]:
+def open_socket(
+    url: str, *, origin: str | None = None, headers: Iterable[tuple[str, str]] = (), **options: Any
+) -> Awaitable[ClientConnection]:
     """The bare connection to a wss or https URL; `options` are those of `websockets.connect`."""
     return ws_connect(
         url.replace("https:", "wss:", 1),
         ssl=trusting(),
-        additional_headers={} if origin is None else {"Origin": origin},
+        additional_headers=[*headers, *([] if origin is None else [("Origin", origin)])],
         proxy=None,
         **options,
     )

@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ingress.server.certificates import CertificateFiles, development_certificate
+from ingress.server.networks import PerNetwork
 from ingress.server.transport import Admission, SessionRequest, Transport
 from ingress.websocket.listener import WebSocketListener
 from ingress.websocket.options import WebSocketOptions
@@ -92,10 +93,14 @@ class Obedient:
 class Server:
     """A listener whose sessions obey."""
 
-    def __init__(self, files: CertificateFiles, options: WebSocketOptions) -> None:
+    def __init__(
+        self, files: CertificateFiles, options: WebSocketOptions, addresses: PerNetwork[object] | None = None
+    ) -> None:
         self.files = files
         self.sessions: list[Obedient] = []
-        self.listener = WebSocketListener("::", 0, files, self._session, admit=self._admit, options=options)
+        self.listener = WebSocketListener(
+            "::", 0, files, self._session, admit=self._admit, options=options, addresses=addresses
+        )
 
     def _session(self, transport: Transport) -> Obedient:
         self.sessions.append(Obedient(transport))
@@ -125,8 +130,8 @@ async def starting(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts servers that are stopped at the end."""
     running: list[Server] = []
 
-    async def start(**options: Any) -> Server:
-        server = Server(development_certificate(tmp_path, datetime.now(UTC)), WebSocketOptions(**options))
+    async def start(addresses: PerNetwork[object] | None = None, **options: Any) -> Server:
+        server = Server(development_certificate(tmp_path, datetime.now(UTC)), WebSocketOptions(**options), addresses)
         await server.listener.start()
         running.append(server)
         return server

@@ -69,6 +69,10 @@ class _Link(QuicConnectionProtocol):
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
         self.client.packets_received += 1
+        if data[-16:] == self._quic._peer_cid.stateless_reset_token:
+            # aioquic takes no notice of a stateless reset (RFC 9000, section 10.3.1).
+            self.client._was_reset()
+            return
         super().datagram_received(data, addr)
 
     def quic_event_received(self, event: quic_events.QuicEvent) -> None:
@@ -100,6 +104,8 @@ class WebTransportClient:
         """Streams that the server stopped with a code of HTTP/3: (stream id, code)."""
         self.packets_received = 0
         """UDP packets from the server, of any kind."""
+        self.was_reset = False
+        """Whether the server said that it knows nothing of the connection."""
         self.connection_error: quic_events.ConnectionTerminated | None = None
         self._link = link
         self._quic = link._quic
@@ -204,6 +210,11 @@ class WebTransportClient:
                 self._session_ended(Closed(0, "", abrupt=True))
         for h3_event in self._h3.handle_event(event):
             self._http(h3_event)
+
+    def _was_reset(self) -> None:
+        self.was_reset = True
+        self._session_ended(Closed(0, "", abrupt=True))
+        self._link.drop()
 
     def _http(self, event: h3_events.H3Event) -> None:
         match event:
@@ -310,11 +321,14 @@ async def connect(
     idle_timeout: float = 30.0,
     request: bool = True,
     within: float = TIMEOUT,
+    source: str | None = None,
+    window: int | None = None,
 ) -> WebTransportClient:
     """Open a session at an https URL.
 
     Without `ca_file` the server's certificate is not verified; without `request` there is a connection but
-    no session. Raises SessionRefusedError with the server's
+    no session. `source` is the local address to connect from; `window` is how many bytes the server may send at
+    first, in place of aioquic's 1 MiB. Raises SessionRefusedError with the server's
     status, ConnectionError when the connection ends before the answer, and TimeoutError.
     """
     parts = urlsplit(url)
@@ -328,11 +342,13 @@ async def connect(
         verify_mode=ssl.CERT_NONE if ca_file is None else ssl.CERT_REQUIRED,
         cafile=ca_file,
     )
+    if window is not None:
+        configuration.max_data = configuration.max_stream_data = window
     loop = asyncio.get_running_loop()
     family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
     _, link = await loop.create_datagram_endpoint(
         lambda: _Link(configuration),
-        local_addr=("::" if family == socket.AF_INET6 else "0.0.0.0", 0),
+        local_addr=(source or ("::" if family == socket.AF_INET6 else "0.0.0.0"), 0),
     )
     client = link.client
     try:

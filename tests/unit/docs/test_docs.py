@@ -117,11 +117,12 @@ def test_every_key_is_documented() -> None:
         *logs, gateway, keys.datagrams(gateway), keys.gateways(),
         keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
         *(make(log) for log in logs for make in (
-            keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"), lambda log: keys.lease_reader(log, "GROUP"),
-            lambda log: keys.attempts(log, "GROUP"),
+            keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"),
+            lambda log: keys.lease_reader(log, "GROUP"), lambda log: keys.attempts(log, "GROUP"),
         )),
         keys.members("GROUP"), keys.removed_groups(),
         *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels")),
+        keys.open_sessions(logs[0], "GATEWAY"), keys.open_gateways(logs[0]),
         keys.sessions("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
     }  # fmt: skip

@@ -1,0 +1,107 @@
+"""From HEADGATE_REDIS_URL to a client: one server, or whichever is the master that Sentinels name.
+
+Sources: https://redis.io/docs/latest/develop/reference/sentinel-clients/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+
+from runtime.settings import Settings
+from schemas.errors import ConfigurationError
+
+#: No answer for this long means that the server is gone (seconds); above the time that a read may block.
+SOCKET_TIMEOUT_S: Final = 5.0
+#: A Sentinel that does not answer within this time is passed over for the next one (seconds).
+SENTINEL_TIMEOUT_S: Final = 1.0
+_SENTINEL: Final = "redis+sentinel"
+_SENTINEL_PORT: Final = 26_379
+
+
+class _SentinelPool(SentinelConnectionPool, aioredis.BlockingConnectionPool):
+    """Connections to the master, as many as there may be; whoever comes then waits for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """`redis+sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/NAME[/DATABASE]`."""
+
+    addresses: list[tuple[str, int]]
+    name: str
+    """Of the master, as the Sentinels monitor it."""
+    database: int
+    username: str | None
+    password: str | None
+    """Of the master; the Sentinels themselves are asked without one."""
+
+
+def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
+    """A client that never re-sends a command by itself. Raises ConfigurationError for an unusable URL.
+
+    redis-py's default retry appends an entry twice when only the reply was lost, and strands what a repeated
+    XREADGROUP delivered the first time; whoever repeats here knows what it repeats. When all connections are in use
+    the next command waits for one: with the plain pool a burst of lanes would fail, and leases with it.
+    """
+    common: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "timeout": SOCKET_TIMEOUT_S,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": SOCKET_TIMEOUT_S,
+        "max_connections": max_connections,
+        "client_name": "headgate",
+    }
+    if (sentinels := sentinels_of(settings.redis_url)) is not None:
+        return _master(sentinels, common)
+    try:
+        pool = aioredis.BlockingConnectionPool.from_url(settings.redis_url, **common)
+    except ValueError as error:
+        raise ConfigurationError(f"HEADGATE_REDIS_URL cannot be used: {error}") from error
+    return aioredis.Redis.from_pool(pool)
+
+
+def _master(where: Sentinels, common: dict[str, Any]) -> aioredis.Redis:
+    asking = {"socket_timeout": SENTINEL_TIMEOUT_S, "socket_connect_timeout": SENTINEL_TIMEOUT_S}
+    sentinel = Sentinel(where.addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    client: aioredis.Redis = sentinel.master_for(
+        where.name,
+        connection_pool_class=_SentinelPool,
+        db=where.database,
+        username=where.username,
+        password=where.password,
+        **common,
+    )
+    return client
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """Where the Sentinels of `url` are; None when it names the server itself. Raises ConfigurationError."""
+    if urlsplit(url).scheme != _SENTINEL:
+        return None
+    parts = urlsplit(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    name, _, database = parts.path.strip("/").partition("/")
+    try:
+        addresses = [_address(host) for host in hosts.split(",")]
+        number = int(database or 0)
+    except ValueError:
+        addresses, number = [], 0
+    if not addresses or not name:
+        raise ConfigurationError(
+            f"HEADGATE_REDIS_URL is not {_SENTINEL}://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]/NAME[/DATABASE]"
+        )
+    return Sentinels(addresses, name, number, unquote(username) or None, unquote(password) or None)
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError(text)
+    return parts.hostname, parts.port or _SENTINEL_PORT
