@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hmac
 import os
 import signal
+import socket
 from datetime import UTC, datetime
 
 import structlog
@@ -14,11 +16,13 @@ from ingress.deliveries import Deliveries
 from ingress.gateway import Gateway
 from ingress.listener_metrics import LISTENER_EVENTS
 from ingress.server.certificates import CertificateError, CertificateFiles, development_certificate
+from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
 from ingress.server.workers import Place
 from ingress.websocket.listener import WebSocketListener
 from ingress.websocket.options import WebSocketOptions
+from ingress.websocket.proxies import TrustedProxies
 from ingress.webtransport.private import FlowLimits
 from runtime.bus.appender import Appender
 from runtime.bus.connection import LogConnection, connect
@@ -45,8 +49,22 @@ def certificate_files(settings: Settings) -> CertificateFiles:
     return CertificateFiles(*files) if files else development_certificate(settings.data_dir, datetime.now(UTC))
 
 
+def reset_key(settings: Settings) -> bytes:
+    """By which this gateway, started again, tells clients that their connections are lost.
+
+    Of each gateway its own: one that others could ask would end connections that they have (RFC 9000, section 21.11).
+    Raises ConfigurationError.
+    """
+    own = f"headgate/stateless-reset/v1 {socket.gethostname()} {settings.ingress_host} {settings.ingress_port}"
+    return hmac.digest(settings.secret_bytes(), own.encode(), "sha256")
+
+
 def websocket_listener(
-    settings: Settings, gateway: Gateway, files: CertificateFiles, place: Place | None
+    settings: Settings,
+    gateway: Gateway,
+    files: CertificateFiles,
+    place: Place | None,
+    addresses: PerNetwork[object],
 ) -> WebSocketListener | None:
     """The WebSocket listener, unless it is switched off."""
     if not settings.websocket:
@@ -61,8 +79,11 @@ def websocket_listener(
             frame=settings.frame_limits,
             max_unsent_bytes=settings.max_unsent_bytes,
             max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
+            max_handshakes=settings.max_handshakes,
+            trusted_proxies=TrustedProxies(settings.trusted_proxies),
         ),
         shared=place is not None,
+        addresses=addresses,
     )
 
 
@@ -73,6 +94,7 @@ class Listener:
         self._settings = settings
         self._gateway = gateway
         self._files = certificate_files(settings)
+        addresses: PerNetwork[object] = PerNetwork(settings.max_connections_per_address)
         self.quic = QuicListener(
             settings.ingress_host,
             settings.ingress_port,
@@ -85,10 +107,13 @@ class Listener:
                     unidirectional_streams=settings.max_streams + _HTTP3_UNIDIRECTIONAL,
                 ),
                 max_connections=settings.max_sessions + _SPARE_CONNECTIONS,
+                max_handshakes=settings.max_handshakes,
+                reset_key=reset_key(settings),
             ),
             place=place,
+            addresses=addresses,
         )
-        self.websocket = websocket_listener(settings, gateway, self._files, place)
+        self.websocket = websocket_listener(settings, gateway, self._files, place, addresses)
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -159,7 +184,7 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     connection = LogConnection(client, settings)
     appender = Appender(client)
     gateway = Gateway(settings, appender, telemetry)
-    deliveries = Deliveries(settings, client, gateway.hub, telemetry)
+    deliveries = Deliveries(settings, client, gateway.hub, telemetry, gateway.renamed)
     health = Health()
     health.add(connection.problem)
     health.add(deliveries.problem)

@@ -14,7 +14,7 @@ from ingress.server.session import QuicSession
 from ingress.server.transport import Admit, SessionFactory
 from ingress.webtransport import WebTransportConnection
 from ingress.webtransport.codes import H3Error
-from ingress.webtransport.private import BoundedQuicConnection
+from ingress.webtransport.private_lifetime import LastingQuicConnection
 
 _log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class ConnectionDriver:
 
     def __init__(
         self,
-        quic: BoundedQuicConnection,
+        quic: LastingQuicConnection,
         wire: Wire,
         *,
         factory: SessionFactory,
@@ -117,6 +117,7 @@ class ConnectionDriver:
         self._quic.overrun = 0
         if not self._set_up and not self.session.awaits_request:
             self._set_up = True
+            self._quic.keep_alive()
             self._wire.set_up(self)
 
     def _transmit(self) -> None:

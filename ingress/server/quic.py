@@ -13,10 +13,11 @@ from aioquic.quic.configuration import QuicConfiguration
 from ingress.server.certificates import CertificateSource
 from ingress.server.driver import ConnectionDriver
 from ingress.server.endpoint import UdpEndpoint
+from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.server.transport import Admit, SessionFactory
 from ingress.server.workers import ID_BYTES, Place, bind
-from ingress.webtransport.private import BoundedQuicConnection
+from ingress.webtransport.private_lifetime import LastingQuicConnection
 from schemas.close_codes import CloseCode
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +42,9 @@ class QuicListener:
         admit: Admit,
         options: ListenerOptions | None = None,
         place: Place | None = None,
+        addresses: PerNetwork[object] | None = None,
     ) -> None:
+        """`addresses` counts connections that count together; without it an address may have any number."""
         self.counters = ListenerCounters()
         self._host = host
         self._port = port
@@ -50,6 +53,7 @@ class QuicListener:
         self._admit = admit
         self._options = options or ListenerOptions()
         self._place = place or Place()
+        self._addresses: PerNetwork[object] = PerNetwork(0) if addresses is None else addresses
         self._endpoint: UdpEndpoint | None = None
 
     async def start(self) -> None:
@@ -59,7 +63,13 @@ class QuicListener:
         sock = bind(self._host, self._port) if place.descriptor is None else place.socket()
         self._port = sock.getsockname()[1]
         self._endpoint = UdpEndpoint(
-            sock, configuration, self._make_driver, options=self._options, counters=self.counters, place=place
+            sock,
+            configuration,
+            self._make_driver,
+            options=self._options,
+            counters=self.counters,
+            place=place,
+            addresses=self._addresses,
         )
         _log.info("quic_listening", host=self._host, port=self._port)
 
@@ -73,6 +83,11 @@ class QuicListener:
         """Sessions that are open now."""
         endpoint = self._endpoint
         return 0 if endpoint is None else sum(driver.session.is_open for driver in endpoint.drivers)
+
+    @property
+    def connection_count(self) -> int:
+        """Connections that are there now, with a session or without."""
+        return 0 if self._endpoint is None else self._endpoint.connection_count
 
     def reload_certificate(self) -> None:
         """Read the certificate again, for new connections. Raises CertificateError and keeps the old one."""
@@ -104,7 +119,7 @@ class QuicListener:
         endpoint.close()
         _log.info("quic_stopped", port=self._port, connections_left=endpoint.connection_count)
 
-    def _make_driver(self, quic: BoundedQuicConnection, endpoint: UdpEndpoint) -> ConnectionDriver:
+    def _make_driver(self, quic: LastingQuicConnection, endpoint: UdpEndpoint) -> ConnectionDriver:
         return ConnectionDriver(
             quic,
             endpoint,

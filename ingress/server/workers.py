@@ -55,6 +55,10 @@ class Place:
         first = self.index + self.count * secrets.randbelow(choices)
         return bytes([first]) + secrets.token_bytes(ID_BYTES - 1)
 
+    def leads_here(self, connection_id: bytes) -> bool:
+        """Whether a connection id is one of this process's."""
+        return connection_id[0] % self.count == self.index
+
     def socket(self) -> socket.socket:
         """The socket that the parent made. Its port stays bound while the parent lives."""
         sock = socket.socket(fileno=self.descriptor)

@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from websockets.protocol import CONNECTING, OPEN
 from websockets.server import ServerProtocol
 
-from ingress.server.transport import Admit, SessionFactory, SessionRequest
+from ingress.server.transport import Admission, Admit, SessionFactory, SessionRequest
 from ingress.websocket.metrics import EVENTS
 from ingress.websocket.options import WebSocketOptions
 from ingress.websocket.outbox import Outbox
@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 
 _SWITCHING: Final = 101
 _WHY: Final = {
+    429: "There are too many connections from this address.\n",
     404: "No session is to be had under this path: see HEADGATE_INGRESS_PATH.\n",
     503: "No session is to be had now: try again later.\n",
 }
@@ -61,10 +62,13 @@ class WebSocketConnection(asyncio.Protocol):
         factory: SessionFactory,
         admit: Admit,
         options: WebSocketOptions,
+        client: Callable[[WebSocketConnection, list[str]], str | None],
         made: Callable[[WebSocketConnection], None],
         gone: Callable[[WebSocketConnection], None],
     ) -> None:
+        """`client` tells the client's address by `X-Forwarded-For`, and None when it has too many connections."""
         self._options = options
+        self._client = client
         self._made = made
         self._gone = gone
         self._loop = asyncio.get_running_loop()
@@ -127,9 +131,12 @@ class WebSocketConnection(asyncio.Protocol):
         if protocol.eof_sent:
             return  # What came right after the request was no WebSocket frame.
         response = protocol.accept(request)
+        address = self._client(self, request.headers.get_all("X-Forwarded-For"))
+        self.remote_address = address or self.remote_address
         asked = self._asked(request)
         if response.status_code == _SWITCHING:
-            admission = self.session.admit(asked)
+            too_many = Admission(HTTPStatus.TOO_MANY_REQUESTS)
+            admission = too_many if address is None else self.session.admit(asked)
             if not admission.admitted:
                 why = _WHY.get(admission.status, HTTPStatus(admission.status).phrase + "\n")
                 response = protocol.reject(admission.status, why)

@@ -12,6 +12,8 @@ from typing import Final
 import structlog
 
 from ingress.server.certificates import CertificateFiles
+from ingress.server.handshakes import HandshakeRate
+from ingress.server.networks import PerNetwork, network_of
 from ingress.server.transport import Admit, SessionFactory
 from ingress.websocket.connection import WebSocketConnection
 from ingress.websocket.metrics import EVENTS
@@ -24,6 +26,8 @@ from schemas.close_codes import CloseCode
 _log = structlog.get_logger(__name__)
 
 _BACKLOG: Final = 1024
+#: Connections of an address beyond its limit that are told so, which takes a TLS handshake; further ones are not.
+TOLD: Final = 16
 #: Before the next try when the process has no file left for a connection (seconds).
 _ACCEPT_PAUSE: Final = 1.0
 #: Named by the socket module from Python 3.12 on (tcp(7)).
@@ -47,7 +51,9 @@ class WebSocketListener:
         admit: Admit,
         options: WebSocketOptions | None = None,
         shared: bool = False,
+        addresses: PerNetwork[object] | None = None,
     ) -> None:
+        """`addresses` counts connections that count together; without it an address may have any number."""
         self._host = host
         self._port = port
         self._certificates = certificates
@@ -55,6 +61,10 @@ class WebSocketListener:
         self._admit = admit
         self._options = options or WebSocketOptions()
         self._shared = shared
+        self._addresses: PerNetwork[object] = PerNetwork(0) if addresses is None else addresses
+        self._proxies = self._options.trusted_proxies
+        # Those who have no place, and wait to be told.
+        self._over: set[WebSocketConnection] = set()
         self._connections: set[WebSocketConnection] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -114,30 +124,47 @@ class WebSocketListener:
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        handshakes = HandshakeRate(self._options.max_handshakes, loop.time())
         while True:
+            # A coarse clock (uvloop's has 1 ms) wakes early.
+            while (delay := handshakes.delay(loop.time())) > 0:
+                EVENTS.labels("accept_delayed").inc()
+                await asyncio.sleep(delay)
             try:
-                sock, _ = await loop.sock_accept(listening)
+                sock, peer = await loop.sock_accept(listening)
             except OSError as error:
                 _log.error("websocket_not_accepted", error=str(error))
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
-            if len(self._connections) + len(self._handshakes) >= self._options.max_connections:
-                EVENTS.labels("connection_refused").inc()
+            network = None if self._proxies.trusts(peer[0]) else network_of(peer[0])
+            refused = self._refused(network)
+            if refused is None and not handshakes.take(network, loop.time()):
+                refused = "handshake_limited"
+            if refused is not None:
+                EVENTS.labels(refused).inc()
                 sock.close()
                 continue
             EVENTS.labels("connection").inc()
-            task = asyncio.create_task(self._shake_hands(sock))
+            task = asyncio.create_task(self._shake_hands(sock, self._connection(network)))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
 
-    async def _shake_hands(self, sock: socket.socket) -> None:
+    def _refused(self, network: bytes | None) -> str | None:
+        """Why a connection is closed before it has cost anything, or None."""
+        if len(self._connections) + len(self._handshakes) >= self._options.max_connections:
+            return "connection_refused"
+        if network is not None and not self._addresses.admits(network, spare=TOLD):
+            return "address_refused"
+        return None
+
+    async def _shake_hands(self, sock: socket.socket, connection: WebSocketConnection) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if sys.platform == "linux":
                 # What the kernel holds beyond what is on its way counts as nothing in Outbox.unsent: keep it small.
                 sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, HIGH_WATER)
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._connection,
+                lambda: connection,
                 sock,
                 ssl=self._context,
                 ssl_handshake_timeout=self._options.setup_timeout,
@@ -148,15 +175,39 @@ class WebSocketListener:
             EVENTS.labels("handshake_failed").inc()
             _log.debug("websocket_handshake_failed", error=str(error))
             sock.close()
+        finally:
+            if connection not in self._connections:
+                self._leave(connection)
 
-    def _connection(self) -> WebSocketConnection:
-        return WebSocketConnection(
+    def _connection(self, network: bytes | None) -> WebSocketConnection:
+        connection = WebSocketConnection(
             factory=self._session_factory,
             admit=self._admit,
             options=self._options,
+            client=self._client,
             made=self._add,
             gone=self._remove,
         )
+        if network is not None:
+            self._arrive(connection, network)
+        return connection
+
+    def _arrive(self, connection: WebSocketConnection, network: bytes) -> None:
+        if not self._addresses.admits(network):
+            self._over.add(connection)
+            EVENTS.labels("address_refused").inc()
+        self._addresses.add(connection, network)
+
+    def _leave(self, connection: WebSocketConnection) -> None:
+        self._addresses.discard(connection)
+        self._over.discard(connection)
+
+    def _client(self, connection: WebSocketConnection, forwarded: list[str]) -> str | None:
+        address = connection.remote_address
+        if self._proxies.trusts(address):
+            address = self._proxies.client(address, forwarded)
+            self._arrive(connection, network_of(address))
+        return None if connection in self._over else address
 
     def _add(self, connection: WebSocketConnection) -> None:
         self._connections.add(connection)
@@ -164,6 +215,7 @@ class WebSocketListener:
 
     def _remove(self, connection: WebSocketConnection) -> None:
         self._connections.discard(connection)
+        self._leave(connection)
         if not self._connections:
             self._empty.set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ingress.websocket.proxies import TrustedProxies
 from schemas.codec import DEFAULT_LIMITS, FrameLimits
 
 
@@ -19,6 +20,13 @@ class WebSocketOptions:
     """Unreliable frames of one session that wait to be sent; newer ones push out the oldest."""
     max_connections: int = 10_000
     """Finished or not; further ones are closed at once."""
+    max_handshakes: int = 200
+    """TLS handshakes a second, twice that at once, and half of it from one address; 0 for any number.
+
+    Further clients wait to be accepted; those of an address over its half are closed at once.
+    """
+    trusted_proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    """Who may say in `X-Forwarded-For` whom they speak for."""
     setup_timeout: float = 10.0
     """For the TLS handshake, and again from its end to the request for a session."""
     idle_timeout: float = 30.0

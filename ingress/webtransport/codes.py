@@ -12,8 +12,10 @@ MAX_CODE = 2**32 - 1
 
 
 class H3Error(IntEnum):
-    """What this side sends in RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE (RFC 9114, section 8.1)."""
+    """What this side sends in RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE (RFC 9114, section 8.1; RFC 9297)."""
 
+    DATAGRAM_ERROR = 0x33
+    """A datagram that names no stream there can be (RFC 9297, section 2.1)."""
     NO_ERROR = 0x100
     INTERNAL_ERROR = 0x102
     FRAME_ERROR = 0x106

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from aioquic.h3 import events as h3_events
+from aioquic.h3.connection import Setting
 from aioquic.h3.events import Headers
 from aioquic.quic import events as quic_events
 from aioquic.quic.connection import stream_is_unidirectional
@@ -27,6 +29,8 @@ from ingress.webtransport.events import (
 )
 from ingress.webtransport.private import BoundedQuicConnection, WebTransportH3Connection
 from ingress.webtransport.streams import SessionStreams
+
+_MAX_STREAM_ID: Final = 2**62 - 1
 
 
 class State(Enum):
@@ -112,6 +116,8 @@ class WebTransportConnection:
         match event:
             case h3_events.WebTransportStreamDataReceived():
                 return self._stream_data(event)
+            case h3_events.DatagramReceived(stream_id=session_id) if session_id > _MAX_STREAM_ID:
+                return self._breach(H3Error.DATAGRAM_ERROR, "a datagram of a stream beyond the last one")
             case h3_events.DatagramReceived(stream_id=session_id, data=data):
                 return self._session_event(session_id, DatagramReceived(data))
             case h3_events.DataReceived(stream_id=stream_id, data=data, stream_ended=ended):
@@ -138,6 +144,7 @@ class WebTransportConnection:
             self._session_id = stream_id
             self._connect = ConnectStream(stream_id, self._quic, self._h3, self._streams)
             self._waits_for_settings = request
+            self._offered = request.protocols
             if ended:
                 return self._client_closed(SessionClosed(0, ""))
         return []
@@ -156,13 +163,17 @@ class WebTransportConnection:
             return []
         if session_id % 4:
             # Only a stream that the client opened, both ways, can be a session (draft, section 4.2).
-            self._broken = True
-            self._quic.close(error_code=H3Error.ID_ERROR, reason_phrase=f"{session_id} is no session id")
-            return []
+            return self._breach(H3Error.ID_ERROR, f"{session_id} is no session id")
         bidirectional = not stream_is_unidirectional(stream_id)
         return self._session_event(
             session_id, StreamDataReceived(stream_id, event.data, event.stream_ended, bidirectional)
         )
+
+    def _breach(self, error: H3Error, reason: str) -> list[WebTransportEvent]:
+        """Close the connection of a client that broke a rule which aioquic does not keep."""
+        self._broken = True
+        self._quic.close(error_code=error, reason_phrase=reason)
+        return []
 
     def _session_event(self, session_id: int, event: EarlyEvent) -> list[WebTransportEvent]:
         """The event, if its session is open; kept, if it still may be; else its stream is refused."""
@@ -209,12 +220,15 @@ class WebTransportConnection:
     ) -> list[WebTransportEvent]:
         """Open the requested session and return what the client already sent for it.
 
-        `protocol` is the chosen one of `SessionRequested.protocols`. Raises WrongStateError when no session
-        was requested; after the client is gone it does nothing.
+        `protocol` is the chosen one of `SessionRequested.protocols`, ValueError is raised if it is none of them
+        (draft, section 3.3). Raises WrongStateError when no session was requested; after the client is gone it
+        does nothing.
         """
         if self.state is State.CLOSED:
             return []
         self._expect(State.REQUESTED, "accept")
+        if protocol is not None and protocol not in self._offered:
+            raise ValueError(f"the client did not offer {protocol!r}: choose one of {self._offered}, or none")
         chosen = [] if protocol is None else [requests.protocol_header(protocol)]
         self._connect.answer([(b":status", b"200"), *chosen, *headers], end_stream=False)
         self.state = State.OPEN
@@ -272,7 +286,7 @@ class WebTransportConnection:
         if self.state is not State.OPEN:
             return False
         capacity = private.datagram_capacity(self._quic, self._session_id)
-        if capacity is None or len(data) > capacity:
+        if capacity is None or len(data) > capacity or not self._takes_datagrams:
             return False
         self.counters.datagrams_dropped += private.send_datagram(
             self._quic, self._session_id, data, self._max_pending_datagrams
@@ -282,6 +296,8 @@ class WebTransportConnection:
     @property
     def datagram_capacity(self) -> int:
         """Bytes of the largest datagram that fits, 0 when the client takes none."""
+        if self.state is State.IDLE or not self._takes_datagrams:
+            return 0
         return private.datagram_capacity(self._quic, max(0, self._session_id)) or 0
 
     def unsent_bytes(self) -> int:
@@ -346,6 +362,12 @@ class WebTransportConnection:
 
     def _owns(self, stream_id: int) -> bool:
         return self.state is State.OPEN and self._h3.session_of(stream_id) == self._session_id
+
+    @property
+    def _takes_datagrams(self) -> bool:
+        # None are sent to a client that did not say so in HTTP/3 as well as in QUIC (RFC 9297, section 2.1.1).
+        settings = self._h3.received_settings
+        return settings is not None and settings.get(Setting.H3_DATAGRAM) == 1
 
     def _expect(self, state: State, what: str) -> None:
         if self.state is not state:

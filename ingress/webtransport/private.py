@@ -1,4 +1,4 @@
-"""The one module that leans on attributes that aioquic keeps to itself, each named in `LEANED_ON`.
+"""Leans, as no module but private_lifetime does, on attributes that aioquic keeps to itself: see `LEANED_ON`.
 
 aioquic 1.7 has no public way to learn how much of a stream waits, to bound what a client may make it hold, to
 receive on a stream that it opened for WebTransport itself, or to choose connection ids.
@@ -52,6 +52,10 @@ MAX_FIELD_SECTION_SIZE: Final = 16_384
 #: with all: without a bound, 400 packets of single bytes keep a server busy for a minute.
 MAX_PIECES: Final = 256
 
+#: Bytes of a client's handshake messages at one level of encryption. A ClientHello has two thousand; aioquic holds what
+#: comes in order without end, at a cost that grows with its square, and reserves 512 KiB for a single byte.
+MAX_CRYPTO_BYTES: Final = 8192
+
 #: Datagrams that one batch of packets may bring; what comes with them is dropped unread. Packed into packets they
 #: are a tenth of the bytes that their handling is worth.
 MAX_RECEIVED_DATAGRAMS: Final = 128
@@ -89,6 +93,7 @@ LEANED_ON: Final[tuple[tuple[str, str, str], ...]] = (
     ("QuicConnection", "_max_datagram_size", "the largest datagram that fits"),
     ("QuicConnection", "_peer_cid", "the largest datagram that fits"),
     ("QuicConnection", "_crypto_streams", "a bound on the pieces of a handshake"),
+    ("QuicConnection", "_handle_crypto_frame", "a bound on the bytes of a handshake"),
     ("QuicConnection", "_get_or_create_stream", "a bound on the pieces of a stream"),
     ("QuicConnection", "_events", "a bound on datagrams that came and wait"),
     ("QuicConnection", "_handle_datagram_frame", "a bound on datagrams that came and wait"),
@@ -202,6 +207,17 @@ class BoundedQuicConnection(QuicConnection):
         if self._received_datagrams > MAX_RECEIVED_DATAGRAMS:
             self._events.pop()
             self.overrun += 1
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        start = buf.tell()
+        if buf.pull_uint_var() + buf.pull_uint_var() > MAX_CRYPTO_BYTES:
+            raise QuicConnectionError(
+                error_code=QuicErrorCode.CRYPTO_BUFFER_EXCEEDED,
+                frame_type=frame_type,
+                reason_phrase="a handshake that is too long",
+            )
+        buf.seek(start)
+        super()._handle_crypto_frame(context, frame_type, buf)
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)

@@ -8,7 +8,8 @@ from aioquic.h3.events import Headers
 
 from ingress.webtransport.events import SessionRequested
 
-_PROTOCOL = b"webtransport"
+#: The draft's token up to draft 14, and since.
+_PROTOCOLS = (b"webtransport", b"webtransport-h3")
 #: One member of a list of strings (RFC 8941, sections 3.1 and 3.3.3); its parameters are ignored.
 _PARAMETER = r';[ ]*[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z0-9:/+=*!#$%&\'.^_`|~?-]+))?'
 _MEMBER = re.compile(rf'"((?:[ !#-\[\]-~]|\\["\\])*)"(?:{_PARAMETER})*')
@@ -32,7 +33,7 @@ def read(headers: Headers) -> SessionRequested | int:
         return 404
     if first(b":method") != b"CONNECT":
         return 405
-    if first(b":protocol") != _PROTOCOL:
+    if first(b":protocol") not in _PROTOCOLS:
         return 501
     origins = fields.get(b"origin", [])
     path = first(b":path")

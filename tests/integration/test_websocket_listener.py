@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import InvalidStatus
 
 from ingress.app import Listener
 from ingress.gateway import Gateway
@@ -28,6 +29,7 @@ from runtime.telemetry import Telemetry
 from schemas.errors import ConfigurationError
 from tests.support.ws_client import open_socket, trusting
 from tests.support.ws_server import PING, Obedient, Server, Start, starting
+from tests.support.wt_client import connect as connect_quic
 
 
 @pytest.fixture
@@ -110,6 +112,20 @@ async def test_a_gateway_reloads_the_certificate_of_both_transports(tmp_path: Pa
     path = development_certificate(tmp_path, datetime.now(UTC)).certificate
     listener.reload()
     assert await served(url) == certificate_hash(path) != shown_before
+    await listener.stop()
+
+
+async def test_a_gateway_counts_both_transports_together(tmp_path: Path) -> None:
+    """A connection over QUIC takes the place of one over TCP, and a trusted proxy speaks for clients of their own."""
+    listener = whole(tmp_path, max_connections_per_address=1, trusted_proxies="127.0.0.2")
+    await listener.start()
+    assert listener.websocket is not None
+    url = f"wss://127.0.0.1:{listener.websocket.port}/elsewhere"
+    async with await connect_quic(f"https://127.0.0.1:{listener.quic.port}/", request=False):
+        for headers, status in (([], 429), ([("X-Forwarded-For", "192.0.2.1")], 404)):
+            with pytest.raises(InvalidStatus) as refused:
+                await open_socket(url, headers=headers, local_addr=("127.0.0.2" if headers else "127.0.0.1", 0))
+            assert refused.value.response.status_code == status
     await listener.stop()
 
 

@@ -30,6 +30,8 @@ CLIENTS: Final = 20
 MOVES: Final = 3
 #: Silence after which clients take their worker for dead.
 IDLE_S: Final = 4.0
+#: Longer than it takes to start a worker: silence ends nothing before.
+PATIENT_S: Final = 60.0
 #: Between two messages of a client.
 PAUSE_S: Final = 0.1
 
@@ -81,19 +83,19 @@ class Talker:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
     """A gateway of two workers and everything behind it."""
-    async with system(ingress_workers=str(WORKERS)) as made:
+    async with system(ingress_workers=str(WORKERS), max_sessions_per_user="0") as made:
         yield made
 
 
 @asynccontextmanager
-async def talkers(running: System, count: int = CLIENTS) -> AsyncIterator[list[Talker]]:
+async def talkers(running: System, count: int = CLIENTS, idle: float = IDLE_S) -> AsyncIterator[list[Talker]]:
     """So many clients, at least one on each worker, that talk until the block ends."""
     await eventually(lambda: all_ready(running), 30)
     login = await running.laravel.token("talker")
     async with AsyncExitStack() as stack:
         made: list[Talker] = []
         while len(made) < count or len({talker.worker for talker in made}) < WORKERS:
-            transport = await connect(running.gateway_urls[0], idle_timeout=IDLE_S)
+            transport = await connect(running.gateway_urls[0], idle_timeout=idle)
             client = await stack.enter_async_context(Client(transport))
             await client.authenticate(login.token)
             made.append(Talker(client))
@@ -156,14 +158,16 @@ async def test_messages_flow_on_while_ports_change(running: System) -> None:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_killed_worker_takes_only_its_own_sessions_and_comes_back(running: System) -> None:
-    """Its clients' sessions end, the others' go on, and the worker that takes its place has new clients."""
-    async with talkers(running, 6) as clients:
+    """The worker that takes its place tells its clients that their sessions are lost, the others' go on, and new
+    clients are served."""
+    async with talkers(running, 6, idle=PATIENT_S) as clients:
         parent = running.gateways[0].pid
         dead = pids(parent)[1]
         os.kill(dead, signal.SIGKILL)
         for talker in clients:
             if talker.worker == 1:
                 assert (await talker.closed).abrupt
+                assert talker.client.transport.was_reset
         await asyncio.gather(*(talker.goes_on() for talker in clients if talker.worker == 0))
         await eventually(lambda: pids(parent).get(1) not in (None, dead), 30)
         async with talkers(running, 1) as newcomers:

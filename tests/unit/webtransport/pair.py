@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from aioquic.buffer import encode_uint_var
@@ -27,7 +27,8 @@ from ingress.webtransport import (
     WebTransportEvent,
 )
 from ingress.webtransport.capsules import CapsuleReader, Close, encode
-from ingress.webtransport.private import BoundedQuicConnection, FlowLimits
+from ingress.webtransport.private import FlowLimits
+from ingress.webtransport.private_lifetime import LastingQuicConnection
 
 CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 4433)
 
@@ -59,6 +60,7 @@ class Pair:
         max_pending_datagrams: int = 256,
         client_datagrams: bool = True,
         late_settings: bool = False,
+        reset_token: Callable[[bytes], bytes] | None = None,
     ) -> None:
         flow = limits or FlowLimits()
         self.now = 0.0
@@ -69,8 +71,9 @@ class Pair:
                 max_datagram_frame_size=65_536 if client_datagrams else None,
             )
         )
-        self.quic = BoundedQuicConnection(
+        self.quic = LastingQuicConnection(
             limits=flow,
+            reset_token=reset_token,
             configuration=QuicConfiguration(
                 is_client=False,
                 alpn_protocols=H3_ALPN,
@@ -120,6 +123,10 @@ class Pair:
         """Have both sides take in what happened to them."""
         while (event := self.quic.next_event()) is not None:
             self.events += self.server.receive(event)
+        self.handle_client_events()
+
+    def handle_client_events(self) -> None:
+        """Have the client take in what happened to it."""
         while (event := self.client.next_event()) is not None:
             if isinstance(event, ProtocolNegotiated):
                 self.h3 = self._h3_type(self.client, enable_webtransport=self._client_datagrams)

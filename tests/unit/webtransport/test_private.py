@@ -1,62 +1,16 @@
-"""What is leaned on in aioquic is there, and does what it is leaned on for."""
+"""What is leaned on in aioquic does what it is leaned on for."""
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import ErrorCode, FrameType
-from aioquic.quic.retry import QuicRetryTokenHandler
-from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
 
-import ingress.webtransport
 from ingress.webtransport import private
-from ingress.webtransport.private import LEANED_ON, FlowLimits
+from ingress.webtransport.private import FlowLimits
 from tests.unit.webtransport.pair import Pair
-
-PACKAGE = Path(ingress.webtransport.__path__[0])
-
-
-@pytest.mark.parametrize(("owner", "attribute", "purpose"), LEANED_ON, ids=lambda value: value)
-def test_each_attribute_exists(owner: str, attribute: str, purpose: str, make_pair: Callable[..., Pair]) -> None:
-    """aioquic still has each private attribute; the message says what is lost without it."""
-    pair = make_pair()
-    owners: dict[str, object] = {
-        "H3Connection": pair.h3,
-        "QuicConnection": pair.client,
-        "QuicRetryTokenHandler": QuicRetryTokenHandler(),
-        "QuicStreamReceiver": QuicStreamReceiver(0, True),
-        "QuicStreamSender": QuicStreamSender(0, True),
-    }
-    assert hasattr(owners[owner], attribute), (
-        f"aioquic's {owner} has no {attribute} any more; webtransport/private.py needs it for {purpose}"
-    )
-
-
-def _private_attributes(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text())
-    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
-    used = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
-    }
-    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return used - own - defined
-
-
-def test_the_list_is_complete() -> None:
-    """Every private attribute that the module uses is in its list, so that the test above sees it."""
-    assert _private_attributes(PACKAGE / "private.py") <= {attribute for _, attribute, _ in LEANED_ON}
-
-
-def test_no_other_module_leans_on_private_attributes() -> None:
-    """aioquic's private attributes are used in one module only."""
-    others = {path.name: _private_attributes(path) for path in PACKAGE.glob("*.py") if path.name != "private.py"}
-    assert {name: used for name, used in others.items() if used} == {}
 
 
 def test_the_settings_name_every_draft(pair: Pair) -> None:
