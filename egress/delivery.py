@@ -42,6 +42,8 @@ class DeliveryStreams:
         self._messages, self._datagrams = settings.delivery_log_size, settings.datagram_log_size
         self._now = monotonic
         self._refreshed: dict[str, float] = {}
+        self._appended: set[str] = set()
+        """Streams that were appended to since their end was put off: they may have been made anew, without an end."""
 
     async def append(self, deliveries: Iterable[Delivery], *, datagrams: bool = False) -> None:
         """Append `deliveries` in order; raises LogUnavailable unless every one was confirmed."""
@@ -58,11 +60,13 @@ class DeliveryStreams:
             return
         await asyncio.gather(*futures)
         DELIVERIES.labels("datagrams" if datagrams else "messages").inc(len(futures))
-        await self._refresh(streams)
+        self._appended |= streams
+        await self.tend()
 
-    async def _refresh(self, streams: set[str]) -> None:
+    async def tend(self) -> None:
+        """Put off the end of the streams that were appended to, where that is due."""
         now = self._now()
-        due = [key for key in streams if now - self._refreshed.get(key, -_REFRESH_S) >= _REFRESH_S]
+        due = [key for key in self._appended if now - self._refreshed.get(key, -_REFRESH_S) >= _REFRESH_S]
         if not due:
             return
         pipeline = self._client.pipeline(transaction=False)
@@ -75,3 +79,4 @@ class DeliveryStreams:
             return
         self._refreshed = {key: at for key, at in self._refreshed.items() if now - at < _REFRESH_S}
         self._refreshed |= dict.fromkeys(due, now)
+        self._appended.difference_update(due)

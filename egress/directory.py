@@ -19,6 +19,8 @@ from schemas.topics import channel_topic, session_topic
 
 #: Sessions resume under their id with a higher generation; the first is 1.
 _FIRST_GENERATION: Final = 1
+#: Records that are read in one round trip when all are gone through.
+_SCAN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,14 @@ class Directory:
             pipeline.hlen(self._keys.sessions(partition))
         counts: list[int] = await pipeline.execute()
         return sum(counts)
+
+    async def lists_any(self, gateway: str) -> bool:
+        """Whether a session of `gateway` is live. Goes through all sessions, a few at a time."""
+        for partition in range(self._keys.partitions):
+            async for _, record in self._client.hscan_iter(self._keys.sessions(partition), count=_SCAN):
+                if orjson.loads(record)["gateway"] == gateway:
+                    return True
+        return False
 
     async def ids(self, partition: int) -> list[str]:
         """The sessions that one partition lists, sorted."""

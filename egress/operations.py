@@ -32,6 +32,8 @@ class Grant:
     member: bytes | None = None
     """What other members see of the session's user; None: not a presence channel."""
     recover: Position | None = None
+    limited: bool = False
+    """Whether the topic has at most HEADGATE_MAX_SESSIONS_PER_USER subscribers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,13 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class Full:
+    """The topic had all the subscribers that it may have: the session is not one of them."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """A repeated grant of a subscription that has ended since: nothing changed, nobody waits for it."""
 
@@ -104,4 +113,4 @@ class Interest:
     gateways: tuple[str, ...]
 
 
-Reply = Published | Granted | Gone | Ended | Interest
+Reply = Published | Granted | Full | Gone | Ended | Interest

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from egress.delivery import DeliveryStreams
 from egress.directory import Directory
-from egress.operations import Interest, Published, Reply
+from egress.operations import Full, Interest, Published, Reply
 from egress.routing.deliveries import Delivery, deliveries
 from egress.routing.notes import Note, note
 from egress.routing.plan import Plan, plan, plan_datagram
@@ -19,6 +19,10 @@ from runtime.bus.outcomes import Outcome, Received
 from schemas.errors import InvalidEntry, InvalidTopic, LogUnavailable
 
 REPEATED: Final = Counter("headgate_router_repeats", "Publications that a topic recognised as repeats.")
+OVER_LIMIT: Final = Counter(
+    "headgate_router_over_limit",
+    "Sessions refused because their user had as many as a user may have; repeats included.",
+)
 DATAGRAMS_DROPPED: Final = Counter("headgate_router_datagrams_dropped", "Datagrams the router dropped.", ["reason"])
 
 #: A datagram older than this says nothing new any more, in ms.
@@ -73,6 +77,8 @@ class Router:
 def _collect(one: Plan, reply: Reply | None, notes: list[Note], out: list[Delivery]) -> None:
     if isinstance(reply, Published) and reply.repeated:
         REPEATED.inc()
+    elif isinstance(reply, Full):
+        OVER_LIMIT.inc()
     if (noted := note(one, reply)) is not None:
         notes.append(noted)
     out += deliveries(one, reply)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
@@ -11,58 +14,95 @@ from redis.exceptions import RedisError
 from ingress import metrics
 from ingress.hub import Hub
 from runtime.bus.cursor import follow
+from runtime.gateways import Gateways
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
-from schemas.errors import HeadgateError
+from schemas.errors import HeadgateError, LogUnavailable
 
 log = structlog.get_logger()
 
-#: A gateway without a heartbeat for this long is gone, and so are its delivery streams (seconds).
-LIFETIME_S = 60
+#: Signs of life in a lease: one may come late, and one not at all.
+BEATS_PER_LEASE: Final = 3
+#: Delivery streams outlive their gateway's last sign of life by so many leases.
+STREAM_LEASES: Final = 6
 
 
 class Deliveries:
     """Hands what arrives to the hub; a Component."""
 
-    def __init__(self, settings: Settings, client: aioredis.Redis, hub: Hub, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: aioredis.Redis,
+        hub: Hub,
+        telemetry: Telemetry,
+        renamed: Callable[[str], None],
+    ) -> None:
+        """`renamed` is told of another name than the configured one: the sessions there are now are over."""
         self._client = client
         self._hub = hub
         self._telemetry = telemetry
-        self._gateways = settings.keys.gateways()
+        self._renamed = renamed
+        self._keys = settings.keys
+        self._gateways = Gateways(client, settings.keys)
+        self._lease = settings.gateway_lease_seconds
+        self._first_id = settings.gateway_id
         self._id = settings.gateway_id
-        self._stream = settings.keys.delivery(settings.gateway_id)
-        self._datagrams = settings.keys.datagrams(self._stream)
         self._delivered = "0"
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reader: asyncio.Task[None] | None = None
+        self._heart: asyncio.Task[None] | None = None
 
     def problem(self) -> str | None:
         """Why deliveries do not arrive, or None."""
-        ended = [task.get_name() for task in self._tasks if task.done()]
+        ended = [task.get_name() for task in (self._reader, self._heart) if task is not None and task.done()]
         return f"{ended[0]} ended" if ended else None
 
     async def start(self) -> None:
-        """Begin to read; the streams are this incarnation's own, so from their beginning."""
-        self._tasks = [
-            asyncio.create_task(self._read(), name="delivery reader"),
-            asyncio.create_task(self._beat(), name="gateway heartbeat"),
-        ]
+        """Register, then begin to read; raises LogUnavailable."""
+        try:
+            # Before any session opens: those of a gateway that is not on the list are ended.
+            await self._register(self._first_id)
+        except RedisError as error:
+            raise LogUnavailable(f"the gateway could not register: {type(error).__name__}") from error
+        if self._id != self._first_id:
+            log.warning("gateway.id_taken", configured=self._first_id, gateway=self._id)
+            self._renamed(self._id)
+        self._read_on()
+        self._heart = asyncio.create_task(self._beat(), name="gateway heartbeat")
 
     async def stop(self) -> None:
-        """Stop reading and leave the list of gateways."""
-        await cancel(*self._tasks)
+        """Stop reading and leave the list of gateways, unless sessions are left whose ends others have to log."""
+        await cancel(self._heart, self._reader)
+        if self._heart is None or len(self._hub):
+            return
         try:
-            await self._client.zrem(self._gateways, self._id)
-            await self._client.unlink(self._stream, self._datagrams)
+            await self._gateways.remove(self._id)
+            await self._client.unlink(*self._streams())
         except RedisError as error:
             log.warning("gateway.sign_off_failed", error=type(error).__name__)
 
-    async def _read(self) -> None:
-        async for batch in follow(self._client, {self._stream: "0", self._datagrams: "0"}):
+    async def _register(self, name: str) -> None:
+        """Take `name`, or one like it if it is on the list: a gateway that died without signing off had it."""
+        while not await self._gateways.register(name):
+            name = f"{self._first_id}-{secrets.token_hex(3)}"
+        self._id = name
+
+    def _streams(self) -> tuple[str, str]:
+        """The delivery stream and its datagrams; this incarnation's own, so they are read from their beginning."""
+        messages = self._keys.delivery(self._id)
+        return messages, self._keys.datagrams(messages)
+
+    def _read_on(self) -> None:
+        self._delivered = "0"
+        self._reader = asyncio.create_task(self._read(*self._streams()), name="delivery reader")
+
+    async def _read(self, messages: str, datagrams: str) -> None:
+        async for batch in follow(self._client, {messages: "0", datagrams: "0"}):
             for key, stream_id, entry in batch:
                 self._deliver(entry)
-                if key == self._stream:
+                if key == messages:
                     self._delivered = stream_id
 
     def _deliver(self, entry: Entry) -> None:
@@ -75,17 +115,35 @@ class Deliveries:
         metrics.DELIVERIES.labels(result).inc()
 
     async def _beat(self) -> None:
-        """Tell the router that this gateway lives, keep its streams, trim what was delivered."""
+        """Tell the others that this gateway lives, and learn from them when they think that it does not."""
         while True:
+            wait = self._lease / BEATS_PER_LEASE
             try:
-                pipeline = self._client.pipeline(transaction=False)
-                seconds, _ = await self._client.time()
-                pipeline.zadd(self._gateways, {self._id: seconds * 1000})
-                pipeline.expire(self._stream, LIFETIME_S)
-                pipeline.expire(self._datagrams, LIFETIME_S)
-                if self._delivered != "0":
-                    pipeline.xtrim(self._stream, minid=self._delivered, approximate=True)
-                await pipeline.execute()
+                if await self._gateways.beat(self._id):
+                    await self._tend_streams()
+                else:
+                    await self._begin_anew()
             except RedisError as error:
                 log.warning("gateway.heartbeat_failed", error=type(error).__name__)
-            await asyncio.sleep(LIFETIME_S / 6)
+                wait = min(wait, 1.0)
+            await asyncio.sleep(wait)
+
+    async def _tend_streams(self) -> None:
+        """Keep the streams, trim what was delivered."""
+        messages, datagrams = self._streams()
+        pipeline = self._client.pipeline(transaction=False)
+        for key in (messages, datagrams):
+            pipeline.expire(key, int(self._lease * STREAM_LEASES))
+        if self._delivered != "0":
+            pipeline.xtrim(messages, minid=self._delivered, approximate=True)
+        await pipeline.execute()
+
+    async def _begin_anew(self) -> None:
+        """Everybody else has ended this gateway's sessions, or forgotten them: end them here, go on as another."""
+        lost = self._id
+        await self._register(f"{self._first_id}-{secrets.token_hex(3)}")
+        await cancel(self._reader)
+        log.error("gateway.declared_lost", gateway=lost, now=self._id, sessions=len(self._hub))
+        metrics.DECLARED_LOST.inc()
+        self._renamed(self._id)
+        self._read_on()

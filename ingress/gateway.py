@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
 import structlog
 
@@ -80,6 +81,13 @@ class Gateway:
     def open(self, transport: Transport) -> SessionHandler:
         """The handler of a new session."""
         return OpenSession(self._surroundings, transport, new_id())
+
+    def renamed(self, gateway_id: str) -> None:
+        """Everybody else holds this gateway's sessions for over: close them. New ones are those of `gateway_id`."""
+        settings = self._settings.model_copy(update={"gateway_id": gateway_id})
+        self._surroundings = replace(self._surroundings, settings=settings)
+        for member in self.hub.members():
+            member.lost()
 
     async def start(self) -> None:
         """Begin to watch deadlines."""

@@ -36,6 +36,7 @@ class Member(Protocol):
     def publication(self, outgoing: Outgoing, stream: int) -> None: ...
     def unreliable(self, outgoing: Outgoing) -> None: ...
     def disconnect(self, code: int, reason: str) -> None: ...
+    def lost(self) -> None: ...
     def tick(self) -> None: ...
 
 
@@ -96,9 +97,7 @@ class Hub:
             presence = Outgoing(frame)
             return self._each(self._others(entry.topic, event.exclude), lambda member: member.publication(presence, -1))
         if isinstance(event, DisconnectDelivery):
-            return self._each(
-                self._others(entry.topic, None), lambda member: member.disconnect(event.code, event.reason)
-            )
+            return self._each(self._ordered(entry), lambda member: member.disconnect(event.code, event.reason))
         member = self._members.get(entry.session)
         return self._personal(entry, event, member) if member else "gone"
 
@@ -142,6 +141,12 @@ class Hub:
             act(member)
             result = "delivered"
         return result
+
+    def _ordered(self, entry: Entry) -> list[Member]:
+        """Whom an order is for: the one session it names, subscribed yet or not, or all of its topic."""
+        if entry.session:
+            return [self._members[entry.session]] if entry.session in self._members else []
+        return self._others(entry.topic, None)
 
     def _others(self, topic: str, exclude: str | None) -> list[Member]:
         found = self._topics.get(topic)

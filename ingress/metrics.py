@@ -14,6 +14,9 @@ FRAMES_OUT = Counter("headgate_frames_sent", "Frames written to clients.")
 DATAGRAMS_OUT = Counter("headgate_datagrams_sent", "Datagrams written to clients.")
 DATAGRAMS_DROPPED = Counter("headgate_datagrams_dropped", "Datagrams that went no further.", ["reason"])
 DELIVERIES = Counter("headgate_deliveries", "Entries of the delivery stream, by what became of them.", ["result"])
+DECLARED_LOST = Counter(
+    "headgate_gateway_declared_lost", "Times this gateway found that it had been declared lost and began anew."
+)
 PAUSED = Counter("headgate_reading_paused", "Times a session was read no further until the log had caught up.")
 ACK_SECONDS = Histogram(
     "headgate_append_seconds",

@@ -28,3 +28,8 @@ def derived(cause: str, position: int | str) -> str:
 def of_client_frame(lineage: str, frame_type: str, client_id: str) -> str:
     """The event id of a frame that carries a client-chosen id: a resent frame gives the same event."""
     return derived(lineage, f"frame/{frame_type}/{client_id}")
+
+
+def of_session_end(session: str, generation: int = 1) -> str:
+    """The event id of the end of `session`: whoever sees it, the gateway or those who miss the gateway, it is one."""
+    return derived(session, f"closed/{generation}")

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from egress.operations import Ended, Granted, Interest, Published, Reply
+from egress.operations import Ended, Full, Granted, Interest, Published, Reply
 from egress.routing.plan import Plan
+from schemas.close_codes import CloseCode
 from schemas.entry import JSON, MSGPACK, Entry, decode_data
 from schemas.events import (
     AuthenticatedDelivery,
@@ -32,6 +33,7 @@ from schemas.events import (
     UnsubscribedDelivery,
 )
 from schemas.ids import derived
+from schemas.topics import session_topic
 
 Delivery = tuple[str, Entry]
 """A gateway, and what goes on its delivery stream."""
@@ -55,6 +57,8 @@ def deliveries(plan: Plan, reply: Reply | None) -> list[Delivery]:
             return _fan_out(entry, "publication", published, reply.gateways)
         case SubscriptionGranted() as event, Granted():
             return _granted(entry, event, reply)
+        case SubscriptionGranted(), Full(limit=limit):
+            return [_over_the_limit(entry, limit)]
         case SubscriptionEnded() as event, Ended():
             return _ended(entry, event, reply)
         case SessionAuthenticated() as event, Granted():
@@ -88,6 +92,14 @@ def _granted(entry: Entry, event: SubscriptionGranted, reply: Granted) -> list[D
         members=None if reply.members is None else [_stored(raw) for raw in reply.members],
     )
     return out + _fan_out(entry, "subscribed", subscribed, (entry.gateway,))
+
+
+def _over_the_limit(entry: Entry, limit: int) -> Delivery:
+    """The session is to be closed: its own topic, since the user's other sessions stay."""
+    sessions = "1 session" if limit == 1 else f"{limit} sessions"
+    reason = f"connection limit: this user has {sessions} open already, so close one before connecting again"
+    order = DisconnectDelivery.model_construct(code=int(CloseCode.CONNECTION_LIMIT), reason=reason)
+    return entry.gateway, entry.follow(f"limit/{entry.gateway}", order, topic=session_topic(entry.session))
 
 
 def _ended(entry: Entry, event: SubscriptionEnded, reply: Ended) -> list[Delivery]:

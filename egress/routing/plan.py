@@ -80,7 +80,7 @@ def plan(entry: Entry) -> Plan:
         raise InvalidEntry(f"{entry.type} without a gateway")
     event = entry.event()
     try:
-        operation = _operation(entry, event, presence)
+        operation = _operation(entry, event, kind, presence)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidEntry(f"{entry.type}: neither JSON nor msgpack can carry it") from error
     return Plan(entry, event, kind, name, operation)
@@ -102,14 +102,23 @@ def _address(entry: Entry) -> tuple[TopicKind, str, bool]:
     return kind, name, kind is TopicKind.CHANNEL and channel_kind(name) is ChannelKind.PRESENCE
 
 
-def _operation(entry: Entry, event: Event, presence: bool) -> Operation | None:
+def _operation(entry: Entry, event: Event, kind: TopicKind, presence: bool) -> Operation | None:
     match event:
         case MessagePublished():
             payload = {"frame": event.frame, "exclude": event.exclude}
             return Publish(entry.topic, entry.id, encode_data(payload)[1])
         case SubscriptionGranted():
             member = encode_data(event.member or _member(entry))[1] if presence else None
-            return Grant(entry.topic, entry.id, entry.session, entry.gateway, entry.user, member, event.recover)
+            return Grant(
+                entry.topic,
+                entry.id,
+                entry.session,
+                entry.gateway,
+                entry.user,
+                member,
+                event.recover,
+                limited=kind is TopicKind.USER,
+            )
         case SessionAuthenticated():
             return Grant(entry.topic, entry.id, entry.session, entry.gateway, event.user or "")
         case SubscriptionEnded() | SessionEnded():

@@ -19,6 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from egress.operations import (
     End,
     Ended,
+    Full,
     Gone,
     Grant,
     Granted,
@@ -55,6 +56,7 @@ class TopicStore:
             # A remembered id lives for two windows at most; its topic's state must outlive it.
             "IDLE_STATE": max(idle, 2 * window),
             "KEPT": settings.history_size,
+            "MOST": settings.max_sessions_per_user,
         }
         self._publish, self._grant, self._end = (load(name, limits) for name in ("publish", "grant", "end"))
 
@@ -121,6 +123,7 @@ def _subscriber(grant: Grant) -> tuple[bytes, ...]:
         grant.member or b"",
         where.epoch.encode() if where else b"",
         b"%d" % where.offset if where else b"",
+        b"1" if grant.limited else b"0",
     )
 
 
@@ -141,6 +144,8 @@ def _reply(operation: Operation, answer: Any) -> Reply:
             return Ended(gateway.decode(), left or None, _names(gateways))
         case Grant() if not answer:
             return Gone()
+        case Grant() if len(answer) == 1:
+            return Full(answer[0])
         case Grant():
             epoch, offset, recovered, missed, joined, gateways, members = answer
             return Granted(

@@ -2,7 +2,7 @@
 -- KEYS: state, history, seen, seen before, gateways, subscribers, members
 -- ARGV: 1 id of the causing entry, 2 now (Unix ms), 3 epoch for a topic that has none yet, then the script's own
 -- Constants: WINDOW for how long repeats are recognised, IDLE_HISTORY and IDLE_STATE how long an idle topic keeps
---       these (ms), KEPT how many publications a history holds
+--       these (ms), KEPT how many publications a history holds, MOST how many sessions a user has (0: any number)
 local STATE, HISTORY, SEEN, SEEN_BEFORE, GATEWAYS, SUBSCRIBERS, MEMBERS = unpack(KEYS)
 local ID, NOW, FRESH = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 

@@ -9,6 +9,7 @@ import pytest
 from egress.operations import (
     End,
     Ended,
+    Full,
     Gone,
     Grant,
     Granted,
@@ -22,6 +23,7 @@ from egress.operations import (
 from egress.routing.deliveries import deliveries
 from egress.routing.notes import ChannelJoined, ChannelLeft, SessionListed, SessionUnlisted, note
 from egress.routing.plan import plan, plan_datagram
+from schemas.close_codes import MAX_WEBSOCKET_REASON_BYTES, reconnects
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry, InvalidTopic
 from schemas.events import (
@@ -98,7 +100,7 @@ def told(topic: str, event: Event, reply: Reply | None) -> list[tuple[str, str, 
             SubscriptionGranted(),
             Grant("channel:presence-a", "cause", "s1", "g1", "7", b'{"id":"7"}'),
         ),
-        ("user:7", SubscriptionGranted(), Grant("user:7", "cause", "s1", "g1", "7")),
+        ("user:7", SubscriptionGranted(), Grant("user:7", "cause", "s1", "g1", "7", limited=True)),
         ("session:s1", SessionAuthenticated(user="9"), Grant("session:s1", "cause", "s1", "g1", "9")),
         ("session:s1", SessionAuthenticated(user=None), Grant("session:s1", "cause", "s1", "g1", "")),
         ("session:s1", SessionEnded(), End("session:s1", "cause", "s1")),
@@ -240,6 +242,18 @@ def test_an_end_is_answered_and_the_others_hear_of_it(reply: Ended, expected: li
         assert left == {"change": "left", "member": {"id": "7"}, "exclude": "s1"}
 
 
+def test_a_session_over_the_limit_is_told_to_go_and_no_other() -> None:
+    """The order is for the one session, through its gateway, with a code that tells it not to come back."""
+    cause = entry("user:7", SubscriptionGranted())
+    ((gateway, made),) = deliveries(plan(cause), Full(10))
+    assert (gateway, made.type, made.topic, made.session) == ("g1", "delivery.disconnect", "session:s1", "s1")
+    assert made.payload()["code"] == 3504
+    assert "10 sessions" in made.payload()["reason"]
+    assert not reconnects(made.payload()["code"])
+    assert len(made.payload()["reason"].encode()) <= MAX_WEBSOCKET_REASON_BYTES
+    assert deliveries(plan(cause), Full(10)) == [(gateway, made)]
+
+
 @pytest.mark.parametrize(
     ("topic", "event", "reply", "expected"),
     [
@@ -285,6 +299,7 @@ def test_everything_else_goes_where_it_belongs(
             ChannelLeft("s1", "a", False),
         ),
         ("user:7", SubscriptionGranted(), granted(), None),
+        ("user:7", SubscriptionGranted(), Full(10), None),
         ("channel:a", MessagePublished(frame={}), Published("e", 1, ()), None),
         ("session:s1", AuthFailed(error="no"), None, None),
     ],

@@ -48,6 +48,9 @@ class FakeMember:
     def disconnect(self, code: int, reason: str) -> None:
         self.told.append(("disconnect", code))
 
+    def lost(self) -> None:
+        self.told.append("lost")
+
     def tick(self) -> None:
         self.told.append("tick")
 
@@ -150,6 +153,16 @@ def test_disconnect_reaches_every_session_of_the_topic() -> None:
     world = World()
     world.deliver(DisconnectDelivery(code=3500, reason="banned"))
     assert world.a.told == world.b.told == [("disconnect", 3500)]
+
+
+def test_an_order_for_one_session_reaches_it_before_it_is_subscribed_to_anything() -> None:
+    """A session over the limit is told to go though its own topic is not granted yet; no other hears of it."""
+    world = World()
+    order = DisconnectDelivery(code=3504, reason="connection limit")
+    assert world.deliver(order, topic="session:out", session="out") == "delivered"
+    assert world.deliver(order, topic="session:never", session="never") == "gone"
+    assert world.out.told == [("disconnect", 3504)]
+    assert world.a.told == world.b.told == []
 
 
 def test_deliveries_for_sessions_that_are_gone_are_no_error() -> None:

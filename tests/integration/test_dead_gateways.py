@@ -1,0 +1,309 @@
+"""Gateways that fall silent: who notices, who ends their sessions, and what one finds that was only asleep."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as aioredis
+from redis.exceptions import RedisError
+
+from egress.delivery import DeliveryStreams
+from egress.directory import Directory
+from egress.reaper import Reaper
+from egress.routing.notes import SessionListed, SessionUnlisted
+from ingress.deliveries import Deliveries
+from ingress.hub import Hub
+from processors.auth.store import AuthStore
+from runtime.bus.appender import Appender
+from runtime.bus.connection import connect
+from runtime.gateways import LOST, Gateways
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry
+from schemas.entry import Entry
+from schemas.events import (
+    AuthRequested,
+    MessageReceived,
+    PresenceDelivery,
+    SessionClosed,
+    SessionOpened,
+    SubscribeRequested,
+)
+from schemas.ids import of_session_end
+from tests.integration.processors_world import processors_world, running
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
+
+
+class World:
+    """Reapers with a clock that the test moves, and what gateways and processors leave for them."""
+
+    def __init__(self, server: RedisServer, settings: Settings, client: aioredis.Redis, appender: Appender) -> None:
+        self.server, self.settings, self.client, self.keys = server, settings, client, settings.keys
+        self.now = 1000.0
+        self.appender = appender
+        self.gateways = Gateways(client, settings.keys)
+        self.auth = AuthStore(client, settings.keys)
+        self.directory = Directory(client, settings.keys)
+        self.reaper = self.another_reaper()
+
+    def another_reaper(self) -> Reaper:
+        """A reaper of another egress process."""
+        streams = DeliveryStreams(self.client, self.appender, self.settings)
+        return Reaper(self.settings, self.client, self.directory, streams, lambda: 5, lambda: self.now)
+
+    async def pass_time(self, seconds: int, *alive: str) -> None:
+        """Let a reaper look each second, while the gateways that are `alive` show it."""
+        for _ in range(seconds):
+            self.now += 1
+            for gateway in alive:
+                assert await self.gateways.beat(gateway)
+            await asyncio.sleep(0.001)  # Signs of life are told apart by the millisecond of their time.
+            await self.reaper.look()
+
+    async def inbound(self, session: str) -> list[Entry]:
+        """The log of `session`, in order."""
+        found: Any = await self.client.xrange(self.keys.inbound_of(session))
+        return [one for one in (Entry.from_fields(fields) for _, fields in found) if one.session == session]
+
+
+@asynccontextmanager
+async def made() -> AsyncIterator[World]:
+    async with redis_server() as server:
+        settings = Settings(redis_url=server.url, secret="s" * 32, partitions=4, gateway_id="g1")
+        client = connect(settings)
+        appender = Appender(client)
+        await appender.start()
+        try:
+            yield World(server, settings, client, appender)
+        finally:
+            await appender.stop()
+            await client.aclose()
+
+
+@pytest.fixture
+async def w() -> AsyncIterator[World]:
+    async with made() as world:
+        yield world
+
+
+async def test_a_silent_gateways_sessions_are_ended_once_each_and_after_all_else(w: World) -> None:
+    """Each gets one session.closed behind its other entries, with the user; those of a living gateway go on."""
+    await w.gateways.register("g1")
+    await w.gateways.register("g2")
+    sessions = [f"s{n}" for n in range(500)]
+    for session in sessions:
+        await w.auth.opened(session, "g1")
+    await w.auth.opened("other", "g2")
+    await w.auth.authenticated("s7", "g1", "7")
+    said = Entry.of(MessageReceived(frame={}), id="said", ts=1, session="s7", user="7", gateway="g1")
+    await w.appender.append(w.keys.inbound_of("s7"), said)
+    await w.pass_time(9, "g2")
+    assert [entry.type for entry in await w.inbound("s7")] == ["message.received"]
+    await w.pass_time(15, "g2")
+    for session in sessions:
+        *before, end = await w.inbound(session)
+        assert (len(before), end.type) == (int(session == "s7"), "session.closed")
+        assert (end.id, end.gateway, end.ts) == (of_session_end(session), "g1", 5)
+        assert end.user == ("7" if session == "s7" else "")
+        assert end.payload() == {"code": 0, "reason": "gateway_lost", "by": "gateway"}
+    assert await w.inbound("other") == []
+    assert set(await w.gateways.beats()) == {"g2"}
+
+
+async def test_reapers_side_by_side_end_a_session_once(w: World) -> None:
+    """Two egress processes that find the same gateway lost write one end for each session."""
+    await w.gateways.register("g1")
+    for n in range(300):
+        await w.auth.opened(f"s{n}", "g1")
+    other = w.another_reaper()
+    for _ in range(12):
+        w.now += 1
+        await asyncio.gather(w.reaper.look(), other.look())
+    assert [len(await w.inbound(f"s{n}")) for n in range(300)] == [1] * 300
+
+
+async def test_sessions_of_a_gateway_that_is_on_no_list_are_ended_too(w: World) -> None:
+    """A session.opened that is handled long after its gateway was forgotten gets its end as well."""
+    await w.auth.opened("late", "forgotten")
+    await w.pass_time(9)
+    assert await w.inbound("late") == []
+    await w.pass_time(3)
+    assert [entry.type for entry in await w.inbound("late")] == ["session.closed"]
+    assert await w.client.keys("*:open*") == []
+
+
+async def test_a_session_that_ended_before_is_not_ended_again(w: World) -> None:
+    """What the gateway itself had logged as ended needs nobody else."""
+    await w.gateways.register("g1")
+    await w.auth.opened("s1", "g1")
+    await w.auth.ended("s1", "g1")
+    await w.pass_time(12)
+    assert await w.inbound("s1") == []
+
+
+async def test_a_gateway_is_on_the_list_until_nothing_of_it_is_listed(w: World) -> None:
+    """The directory's sessions keep it there; then it goes, and its delivery streams with it."""
+    await w.gateways.register("g1")
+    await w.auth.opened("s1", "g1")
+    await w.directory.take([SessionListed("s1", "7", "g1", 1), SessionListed("s2", "7", "g2", 1)])
+    stream = w.keys.delivery("g1")
+    await w.client.xadd(stream, {"a": "b"})
+    await w.client.xadd(w.keys.datagrams(stream), {"a": "b"})
+    await w.pass_time(40)
+    assert await w.gateways.beats() == {"g1": LOST}
+    await w.directory.take([SessionUnlisted("s1")])
+    await w.pass_time(12)
+    assert await w.gateways.beats() == {}
+    assert await w.client.exists(stream, w.keys.datagrams(stream)) == 0
+
+
+async def test_a_delivery_stream_that_is_made_again_has_an_end(w: World) -> None:
+    """What the router still delivers to a gateway that was forgotten a moment ago does not stay for ever."""
+    now = 0.0
+    streams = DeliveryStreams(w.client, w.appender, w.settings, lambda: now)
+    late = Entry.of(PresenceDelivery(change="left", member={}), id="late", ts=1, topic="channel:presence-a")
+    key = w.keys.delivery("g1")
+    await streams.append([("g1", late)])
+    await w.client.unlink(key)
+    await streams.append([("g1", late)])
+    assert await w.client.ttl(key) == -1
+    now += 60
+    await streams.tend()
+    assert await w.client.ttl(key) > 0
+
+
+async def test_a_sign_of_life_at_the_last_moment_saves_a_gateway(w: World) -> None:
+    """One that beats after it was looked at and before it is declared lost is not lost."""
+    await w.gateways.register("g1")
+    seen = (await w.gateways.beats())["g1"]
+    await asyncio.sleep(0.002)
+    assert await w.gateways.beat("g1")
+    assert not await w.gateways.declare_lost("g1", seen)
+    assert await w.gateways.declare_lost("g1", (await w.gateways.beats())["g1"])
+    assert not await w.gateways.beat("g1")
+    assert not await w.gateways.register("g1")
+
+
+async def test_while_redis_is_away_nobody_is_lost(w: World) -> None:
+    """After an outage of many leases gateways have a whole one to show that they are there."""
+    await w.gateways.register("g1")
+    await w.pass_time(8)
+    await w.server.kill()
+    for _ in range(30):
+        w.now += 1
+        with pytest.raises(RedisError):
+            await w.reaper.look()
+    await w.server.restart()
+    await w.pass_time(10)
+    assert await w.gateways.beat("g1")
+    await w.pass_time(11)
+    assert not await w.gateways.beat("g1")
+
+
+async def test_what_comes_after_a_sessions_end_brings_nothing_back(w: World) -> None:
+    """Late openings and verdicts change nothing; what had been handled before is handled the same again."""
+    await w.auth.opened("s1", "g1")
+    assert await w.auth.authenticated("s1", "g1", "7")
+    assert await w.auth.ended("s1", "g1") == ["7"]
+    assert await w.auth.authenticated("s1", "g1", "7")
+    assert not await w.auth.authenticated("s1", "g1", "8")
+    assert not await w.auth.authenticated("s1", "g1", None)
+    await w.auth.opened("s1", "g1")
+    assert await w.client.keys("*:open*") == []
+    assert await w.auth.ended("s1", "g1") == ["7"]
+
+
+async def test_requests_behind_a_sessions_end_are_not_granted(tmp_path: Path) -> None:
+    """A gateway that woke up may log them there: no topic gets a subscriber that nobody would take away again."""
+    closed = SessionClosed(code=0, reason="gateway_lost", by="gateway")
+    async with processors_world(tmp_path) as world, running(world, "auth", "channels"):
+        index = world.keys.open_sessions(world.keys.inbound_of("s1"), "gw")
+        await world.append("s1", SessionOpened(transport="webtransport", origin="", path="/", address=""))
+        await eventually(lambda: world.client.hexists(index, "s1"))
+        await world.append("s1", closed, id=of_session_end("s1"))
+        await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))
+        await world.append("s1", SubscribeRequested(channel="news"))
+        await world.append("s1", closed, id=of_session_end("s1"))
+        await eventually(lambda: world.settled("auth", "channels"))
+        assert [entry.type for entry in await world.published("session:s1")] == ["session.ended"]
+        assert await world.published("channel:news") == []
+        assert await world.client.exists(index) == 0
+
+
+@asynccontextmanager
+async def gateway(w: World, renamed: list[str]) -> AsyncIterator[Deliveries]:
+    """The part of a gateway that shows signs of life."""
+    settings = w.settings.model_copy(update={"gateway_lease_seconds": 1.0})
+    deliveries = Deliveries(settings, w.client, Hub(), Telemetry.from_settings(settings, "ingress"), renamed.append)
+    await deliveries.start()
+    try:
+        yield deliveries
+    finally:
+        await deliveries.stop()
+
+
+async def test_a_gateway_that_was_declared_lost_goes_on_under_another_name(w: World) -> None:
+    """Its sessions are over, it registers anew, and its old name is left to the reaper."""
+    renamed: list[str] = []
+    async with gateway(w, renamed) as deliveries:
+        beats = await w.gateways.beats()
+        assert beats.keys() == {"g1"}
+        # A sign of life may come in between: then it was not lost yet.
+        await eventually(lambda: _declared_lost(w))
+        (name,) = await eventually(lambda: renamed)
+        assert name.startswith("g1-")
+        assert (await w.gateways.beats()).keys() == {"g1", name}
+        before = (await w.gateways.beats())[name]
+        await eventually(lambda: _later(w, name, before))
+        assert deliveries.problem() is None
+    assert await w.gateways.beats() == {"g1": LOST}
+
+
+async def test_a_gateway_that_redis_forgot_begins_anew(w: World) -> None:
+    """When Redis lost its data nobody has its sessions any more."""
+    renamed: list[str] = []
+    async with gateway(w, renamed):
+        await w.client.flushall()
+        (name,) = await eventually(lambda: renamed)
+        assert (await w.gateways.beats()).keys() == {name}
+
+
+async def test_a_name_that_is_taken_is_not_taken_over(w: World) -> None:
+    """A gateway that is started again after a crash is another one, also under a configured id."""
+    await w.gateways.register("g1")
+    renamed: list[str] = []
+    async with gateway(w, renamed):
+        (name,) = renamed
+        assert name != "g1"
+        assert (await w.gateways.beats()).keys() == {"g1", name}
+
+
+async def test_a_paused_redis_costs_no_gateway_its_name(w: World) -> None:
+    """Signs of life that come late because nobody answered are no silence."""
+    renamed: list[str] = []
+    async with gateway(w, renamed):
+        os.kill(w.server.pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        try:
+            await eventually(lambda: time.monotonic() - stopped > 1.5)
+        finally:
+            os.kill(w.server.pid, signal.SIGCONT)
+        before = (await w.gateways.beats())["g1"]
+        await eventually(lambda: _later(w, "g1", before))
+    assert renamed == []
+
+
+async def _declared_lost(w: World) -> bool:
+    return await w.gateways.declare_lost("g1", (await w.gateways.beats())["g1"])
+
+
+async def _later(w: World, name: str, before: float) -> bool:
+    return (await w.gateways.beats())[name] > before
