@@ -27,10 +27,10 @@ _SEED: Final = 2
 _numbers: Final = itertools.count(1)
 
 
-def frame(kind: str, channel: str, number: int) -> bytes:
-    """A frame of MESSAGE_BYTES that carries `number` in its id and its data."""
+def frame(kind: str, channel: str, number: int, size: int = MESSAGE_BYTES) -> bytes:
+    """A frame of `size` bytes (more if it does not fit) that carries `number` in its id and its data."""
     body: dict[str, Any] = {"type": kind, "channel": channel, "data": {"n": number, "content": ""}, "id": str(number)}
-    body["data"]["content"] = "x" * (MESSAGE_BYTES - len(orjson.dumps(body)) - 1)
+    body["data"]["content"] = "x" * (size - len(orjson.dumps(body)) - 1)
     return orjson.dumps(body) + b"\n"
 
 

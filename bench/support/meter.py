@@ -35,14 +35,20 @@ class Used:
         return self.others > OTHERS_LIMIT
 
     @property
+    def saturated(self) -> str:
+        """That the generator was perhaps the bottleneck; empty when it was not."""
+        busy = f"the generator's core was {self.generator:.0%} busy (limit {BUSY_LIMIT:.0%})"
+        return busy if self.generator > BUSY_LIMIT else ""
+
+    @property
+    def disturbance(self) -> str:
+        """That others slowed down what was measured; empty when they did not."""
+        return f"others used {self.others:.0%} of the machine (limit {OTHERS_LIMIT:.0%})" if self.disturbed else ""
+
+    @property
     def doubt(self) -> str:
         """Why what was measured meanwhile cannot be trusted; empty when it can."""
-        doubts = []
-        if self.generator > BUSY_LIMIT:
-            doubts.append(f"the generator's core was {self.generator:.0%} busy (limit {BUSY_LIMIT:.0%})")
-        if self.disturbed:
-            doubts.append(f"others used {self.others:.0%} of the machine (limit {OTHERS_LIMIT:.0%})")
-        return "; ".join(doubts)
+        return "; ".join(filter(None, (self.saturated, self.disturbance)))
 
 
 class Meter:

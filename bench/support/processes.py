@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -83,19 +84,32 @@ class Process:
             await process.wait()
 
     def pin(self, cores: Collection[int]) -> None:
-        """Let all of its threads run on `cores` only."""
-        for thread in os.listdir(f"/proc/{self.pid}/task"):
-            os.sched_setaffinity(int(thread), cores)
+        """Let all of its threads, and those of its children, run on `cores` only."""
+        for pid in self._family():
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), cores)
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its threads so far, user and system, in steps of 10 ms (proc_pid_stat(5))."""
-        # Fields 14 and 15; the name before them may hold anything, but ends with the last parenthesis.
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """CPU time of it and its children so far, user and system, in steps of 10 ms (proc_pid_stat(5))."""
+        return sum(map(_cpu_seconds, self._family()))
+
+    def resident_bytes(self) -> int:
+        """Memory that it has now (proc_pid_statm(5))."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def _family(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
 
     def log(self, size: int = 4000) -> str:
         """The end of its output."""
         return self._log.read_text(errors="replace")[-size:] if self._log.exists() else ""
+
+
+def _cpu_seconds(pid: int) -> float:
+    # Fields 14 and 15; the name before them may hold anything, but ends with the last parenthesis.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -103,6 +117,15 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_port_pair() -> int:
+    """A number that is free on 127.0.0.1 for UDP and for TCP, as a gateway takes both."""
+    while True:
+        port = free_port(socket.SOCK_DGRAM)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers_http(url: str) -> Ready:

@@ -58,6 +58,8 @@ class LoadSession:
         self.channel = ""
         self.on_line: Callable[[LoadSession, bytes], None] = LoadSession._ignore
         """Given every line that arrives, other than pings."""
+        self.on_data: Callable[[LoadSession, bytes], None] | None = None
+        """Given whatever arrives as it comes, in the place of `on_line`."""
         self._loop = asyncio.get_running_loop()
         self._address = ("127.0.0.1", port)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -91,7 +93,7 @@ class LoadSession:
 
     # For benches
 
-    async def open(self) -> None:
+    async def open(self, path: str = "/") -> None:
         """Open connection, session and control stream; raises ConnectionError and TimeoutError."""
         self._loop.add_reader(self._socket.fileno(), self._readable)
         async with asyncio.timeout(WITHIN_S):
@@ -104,7 +106,7 @@ class LoadSession:
                 ":protocol": "webtransport",
                 ":scheme": "https",
                 ":authority": f"localhost:{self._address[1]}",
-                ":path": "/",
+                ":path": path,
                 "sec-webtransport-http3-draft02": "1",
             }
             self._h3.send_headers(session_id, [(name.encode(), value.encode()) for name, value in request.items()])
@@ -117,6 +119,34 @@ class LoadSession:
         """Write to the control stream; what is written in one turn of the loop leaves together."""
         self._quic.send_stream_data(self._control, data)
         self._wake()
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send a packet with one datagram, past all of aioquic but its keys; False when the socket took none.
+
+        Nothing holds these packets back but the caller, who can compare `sent_packets` to `acknowledged_packets`.
+        """
+        quic, keys = self._quic, self._quic._cryptos[Epoch.ONE_RTT]
+        number = quic._packet_number
+        quic._packet_number += 1
+        # A short header with a packet number of two bytes (RFC 9000, section 17.3.1).
+        first = 0x40 | keys.key_phase << 2 | 1
+        header = bytes([first]) + quic._peer_cid.cid + (number & 0xFFFF).to_bytes(2, "big")
+        # DATAGRAM up to the packet's end (RFC 9221, section 4); the session's stream is the connection's first.
+        try:
+            self._socket.send(keys.encrypt_packet(header, b"\x30\x00" + data, number))
+        except OSError:
+            return False
+        return True
+
+    @property
+    def sent_packets(self) -> int:
+        """The number of the next packet."""
+        return self._quic._packet_number
+
+    @property
+    def acknowledged_packets(self) -> int:
+        """The highest number of a packet that the server has acknowledged, and one."""
+        return self._quic._spaces[Epoch.ONE_RTT].largest_acked_packet + 1
 
     async def ask(self, frame: dict[str, Any], kind: str) -> dict[str, Any]:
         """Send `frame` and give the next frame of type `kind`; raises ConnectionError when an error comes instead."""
@@ -134,6 +164,13 @@ class LoadSession:
         if received["type"] != kind:
             raise ConnectionError(f"{frame['type']} was answered with {received}")
         return received
+
+    async def answer_to(self, question: bytes) -> int:
+        """Send `question` and give the number that comes back; raises TimeoutError."""
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self.on_line = lambda _, line: answer.set_result(int(line))
+        self.send(question)
+        return await asyncio.wait_for(answer, WITHIN_S)
 
     def close(self) -> None:
         """Close the connection and the socket; waits for nothing."""
@@ -170,6 +207,9 @@ class LoadSession:
         self._wake()
 
     def _received(self, data: bytes) -> None:
+        if self.on_data is not None:
+            self.on_data(self, data)
+            return
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if line.startswith(b'{"type":"ping"'):

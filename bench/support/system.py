@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final
 import redis.asyncio as aioredis
 
 from bench.support.echo import LISTENING
-from bench.support.processes import Process, answers_http, free_port, redis_process, says
+from bench.support.processes import Process, answers_http, free_port, free_port_pair, redis_process, says
 from bench.support.session import LoadSession
 
 #: Members of a pair join one channel: what the first sends, the second receives.
@@ -61,7 +61,7 @@ async def system() -> AsyncIterator[System]:
             "HEADGATE_ARCHIVE_URL": f"sqlite+aiosqlite:///{folder / 'archive.db'}",
         }
         ports = {"ingress": free_port(), "processors": free_port(), "egress": free_port()}
-        gateway_port = free_port(socket.SOCK_DGRAM)
+        gateway_port = free_port_pair()
         own = {
             "ingress": {
                 "HEADGATE_INGRESS_PORT": str(gateway_port),
@@ -83,13 +83,13 @@ async def system() -> AsyncIterator[System]:
         yield System(processes, log, gateway_port, echo_port)
 
 
-async def _in_turn(opening: list[LoadSession], authenticate: bool) -> None:
+async def open_in_turn(opening: Sequence[LoadSession], *, authenticate: bool, path: str = "/") -> None:
     """Open sessions a few at a time, as a listener would otherwise ask them to prove their addresses."""
     room = asyncio.Semaphore(_OPENING_AT_ONCE)
 
     async def one(session: LoadSession) -> None:
         async with room:
-            await session.open()
+            await session.open(path)
             if authenticate:
                 await session.ask({"type": "auth", "token": session.name, "protocol": 1}, "auth_success")
                 await session.ask({"type": "subscribe", "channel": session.channel}, "subscribed")
@@ -103,5 +103,5 @@ async def open_pairs(port: int, *, authenticate: bool) -> list[Pair]:
     for number, pair in enumerate(pairs):
         for session, side in zip(pair, "ab", strict=True):
             session.name, session.channel = f"user-{number}{side}", f"private-bench-{number}"
-    await _in_turn([session for pair in pairs for session in pair], authenticate)
+    await open_in_turn([session for pair in pairs for session in pair], authenticate=authenticate)
     return pairs
