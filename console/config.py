@@ -20,7 +20,7 @@ _BARE = re.compile(r"[A-Za-z0-9_./:@%+,*?&=\[\]{}~^-]*\Z")
 #: What Settings.masked writes in place of a secret.
 _MASK = "**********"
 #: Width of the table where there is no terminal to ask.
-_PIPED_WIDTH = 160
+PIPED_WIDTH = 160
 #: Settings that are each process's own: one fixed value for all would be wrong.
 _PER_PROCESS = frozenset({"gateway_id"})
 
@@ -85,7 +85,7 @@ def print_table(settings: list[Setting]) -> None:
         )
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = _PIPED_WIDTH
+        console.width = PIPED_WIDTH
     console.print(table)
     console.print("* is configured, the others are defaults. Secrets are hidden.", style="dim", markup=False)
 

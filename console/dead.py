@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from console.log import opened_log
+from console.config import PIPED_WIDTH
 from console.printable import printable
 from console.records import to_json
 from runtime.bus.dead import DeadLetter, DeadLetters
@@ -72,7 +73,7 @@ def _print(found: Sequence[DeadLetter]) -> None:
         cells = (letter.name, died, letter.group, *raw, str(letter.attempts), letter.error)
         table.add_row(*(Text(printable(cell, 200)) for cell in cells))
     console = Console(highlight=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
 
 
 async def show(name: str, json: bool) -> None:

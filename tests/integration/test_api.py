@@ -310,7 +310,7 @@ async def test_monitoring_sees_the_service(api: Api) -> None:
     assert (health["status"], health["sessions"]) == ("healthy", 1)
     assert health["uptime"] > 0
     assert (await api.http.get("/health/live")).json() == {"status": "alive"}
-    assert (await api.http.get("/health/ready")).json() == {"status": "ready", "problems": []}
+    assert (await api.http.get("/health/ready")).json() == {"status": "ready", "problems": [], "warnings": []}
     assert "headgate_router_deliveries_total" in (await api.http.get("/metrics")).text
     paths = (await api.call("GET", "/openapi.json")).json()["paths"]
     assert {"/send-to-session", "/broadcast-to-channel", "/send-to-user", "/disconnect"} <= paths.keys()
