@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from console.log import opened_log
 from console.config import PIPED_WIDTH
+from console.log import opened_log
 from console.printable import printable
 from console.records import to_json
 from runtime.bus.dead import DeadLetter, DeadLetters
@@ -73,7 +73,9 @@ def _print(found: Sequence[DeadLetter]) -> None:
         cells = (letter.name, died, letter.group, *raw, str(letter.attempts), letter.error)
         table.add_row(*(Text(printable(cell, 200)) for cell in cells))
     console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else PIPED_WIDTH)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
 
 
 async def show(name: str, json: bool) -> None:
