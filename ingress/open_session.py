@@ -38,9 +38,12 @@ from schemas.events import (
     SubscribedDelivery,
     UnsubscribedDelivery,
 )
-from schemas.ids import uuid7
+from schemas.ids import of_session_end, uuid7
 from schemas.keys import Keys
 from schemas.sealing import Sealer
+
+#: Codes that no application asks for.
+_OUR_OWN = frozenset({CloseCode.SHUTDOWN, CloseCode.CONNECTION_LIMIT})
 
 
 def now() -> Now:
@@ -105,7 +108,7 @@ class OpenSession:
             path=request.path.partition("?")[0],
             address=request.remote_address,
         )
-        self._append_lasting(event)
+        self._append_lasting(event, new_id())
 
     def stream_data(self, stream_id: int, data: bytes, ended: bool, bidirectional: bool) -> None:
         """Bytes of a client's stream."""
@@ -141,7 +144,8 @@ class OpenSession:
         self._around.hub.remove(self.id)
         if self._logged:
             text = reason or ("the connection was lost" if abrupt else "")
-            self._append_lasting(SessionClosed.model_validate({"code": code, "reason": text, "by": self._by}))
+            event = SessionClosed.model_validate({"code": code, "reason": text, "by": self._by})
+            self._append_lasting(event, of_session_end(self.id))
 
     # What the router delivers.
 
@@ -176,8 +180,12 @@ class OpenSession:
         self._act()
 
     def disconnect(self, code: int, reason: str) -> None:
-        """The application, or a shutdown, ends the session."""
-        self._close(code, reason, by="gateway" if code == CloseCode.SHUTDOWN else "application")
+        """The application, a limit or a shutdown ends the session."""
+        self._close(code, reason, by="gateway" if code in _OUR_OWN else "application")
+
+    def lost(self) -> None:
+        """This gateway was declared lost, and its sessions were ended."""
+        self._close(CloseCode.STATE_LOST, "the gateway was silent too long: connect again")
 
     def tick(self) -> None:
         """Time passed."""
@@ -186,9 +194,9 @@ class OpenSession:
 
     # What the core asks for.
 
-    def _append_lasting(self, event: Event) -> None:
+    def _append_lasting(self, event: Event, entry_id: str) -> None:
         span = self._around.telemetry.begin(f"append {event.TYPE}")
-        self._around.append_lasting(self._around.keys.inbound_of(self.id), self._entry(event, new_id(), span))
+        self._around.append_lasting(self._around.keys.inbound_of(self.id), self._entry(event, entry_id, span))
         span.end()
 
     def _entry(self, event: Event, entry_id: str, span: OpenSpan) -> Entry:

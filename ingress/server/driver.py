@@ -14,7 +14,7 @@ from ingress.server.session import QuicSession
 from ingress.server.transport import Admit, SessionFactory
 from ingress.webtransport import WebTransportConnection
 from ingress.webtransport.codes import H3Error
-from ingress.webtransport.private_lifetime import LastingQuicConnection
+from ingress.webtransport.private import LastingQuicConnection
 
 _log = structlog.get_logger(__name__)
 

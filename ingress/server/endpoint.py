@@ -19,7 +19,7 @@ from ingress.server.handshakes import HandshakeRate
 from ingress.server.networks import PerNetwork, network_of
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.server.workers import Place
-from ingress.webtransport.private_lifetime import LastingQuicConnection
+from ingress.webtransport.private import LastingQuicConnection
 
 #: Packets read before they are handled together: one transmission then answers all of a connection's.
 _BATCH: Final = 64

@@ -17,7 +17,7 @@ from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.server.transport import Admit, SessionFactory
 from ingress.server.workers import ID_BYTES, Place, bind
-from ingress.webtransport.private_lifetime import LastingQuicConnection
+from ingress.webtransport.private import LastingQuicConnection
 from schemas.close_codes import CloseCode
 
 _log = structlog.get_logger(__name__)

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Error, Page, async_playwright
 
 from ingress.server.certificates import certificate_hash, development_certificate
+from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerOptions
 from ingress.server.transport import SessionRequest
 from tests.support.echo_gateway import EchoGateway
@@ -161,3 +162,38 @@ async def test_a_browser_sees_stream_codes(page: Page, gateway: EchoGateway) -> 
         }"""
     )
     assert codes == [4413, 17]
+
+
+async def test_a_browser_learns_at_once_that_its_gateway_is_gone(page: Page, tmp_path: Path) -> None:
+    """Chromium takes a stateless reset for the end of its session: the gateway that was started in place of one that
+    was killed tells it so in answer to its next packet, long before the idle timeout."""
+    files, options = development_certificate(tmp_path, datetime.now(UTC)), ListenerOptions(reset_key=b"k" * 32)
+    first = EchoGateway(files, "::", options)
+    await first.listener.start()
+    await browse(page, first)
+    assert await page.evaluate("say('ping').then(s => first(s.readable))") == "ping"
+    second = EchoGateway(files, "::", options, port=first.killed())
+    await second.listener.start()
+    began = asyncio.get_running_loop().time()
+    assert (
+        await page.evaluate("{ say('ping').catch(() => {}); wt.closed.then(() => 'closed', () => 'lost') }") == "lost"
+    )
+    assert asyncio.get_running_loop().time() - began < 5
+    assert second.listener.counters.resets_sent > 0
+    await browse(page, second)
+    assert await page.evaluate("say('ping').then(s => first(s.readable))") == "ping"
+    await second.listener.stop()
+
+
+async def test_a_browser_is_refused_at_once(page: Page, tmp_path: Path) -> None:
+    """Over the limit of its address Chromium does not wait for an answer that never comes."""
+    files, addresses = development_certificate(tmp_path, datetime.now(UTC)), PerNetwork[object](1)
+    gateway = EchoGateway(files, "::", ListenerOptions(), addresses=addresses)
+    await gateway.listener.start()
+    await browse(page, gateway)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Error, match="handshake failed"):
+        await browse(page, gateway)
+    assert asyncio.get_running_loop().time() - began < 5
+    assert gateway.listener.counters.address_refused > 0
+    await gateway.listener.stop()

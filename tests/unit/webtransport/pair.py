@@ -27,8 +27,7 @@ from ingress.webtransport import (
     WebTransportEvent,
 )
 from ingress.webtransport.capsules import CapsuleReader, Close, encode
-from ingress.webtransport.private import FlowLimits
-from ingress.webtransport.private_lifetime import LastingQuicConnection
+from ingress.webtransport.private import FlowLimits, LastingQuicConnection
 
 CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 4433)
 

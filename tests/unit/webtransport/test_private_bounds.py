@@ -252,7 +252,7 @@ def test_retry_tokens_of_one_key() -> None:
     )
 
     def original_id(tokens: RetryTokens, **changed: Any) -> bytes | None:
-        given = {"address": CLIENT, "destination_cid": b"retry", "token": token, "now": 2.0} | changed
+        given: dict[str, Any] = {"address": CLIENT, "destination_cid": b"retry", "token": token, "now": 2.0} | changed
         try:
             return tokens.validate_token(**given)
         except ValueError:

@@ -7,7 +7,7 @@ from aioquic.quic.events import ConnectionIdIssued
 
 from ingress.server.certificates import TlsIdentity
 from ingress.webtransport import SessionClosed
-from ingress.webtransport.private_lifetime import LastingQuicConnection
+from ingress.webtransport.private import LastingQuicConnection
 from tests.unit.webtransport.pair import CLIENT, SERVER, Pair
 
 #: Of aioquic's client and of the server here, in seconds.

@@ -1,4 +1,4 @@
-"""How the ends of a connection are noticed on both sides. As private.py, this leans on what aioquic keeps to itself.
+"""How the ends of a connection are noticed on both sides.
 
 aioquic 1.7 asks a silent peer for no sign of life, and makes stateless reset tokens that nobody can make again.
 """
@@ -11,10 +11,11 @@ from typing import Any, Final
 from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionIdIssued
 
-from ingress.webtransport.private import BoundedQuicConnection
+from ingress.webtransport.private.flow import BoundedQuicConnection
+from ingress.webtransport.private.leaned_on import LeanedOn
 
-#: As in private.py.
-LEANED_ON: Final[tuple[tuple[str, str, str], ...]] = (
+#: See the package.
+LEANED_ON: Final[LeanedOn] = (
     ("QuicConnection", "_ack_eliciting_sent_since_receipt", "asking a dead client without letting it live longer"),
     ("QuicConnection", "_close_at", "when to ask a silent client for a sign of life"),
     ("QuicConnection", "_idle_timeout", "when to ask a silent client for a sign of life"),
