@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 SESSIONS = Gauge("headgate_sessions", "Open sessions.", ["transport"])
@@ -20,6 +22,12 @@ DECLARED_LOST = Counter(
 PAUSED = Counter("headgate_reading_paused", "Times a session was read no further until the log had caught up.")
 ACK_SECONDS = Histogram(
     "headgate_append_seconds",
-    "From a frame's arrival to its confirmed append.",
+    "From a frame's arrival to its confirmed append; of frames that are confirmed together, the first.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
+
+
+@cache
+def frames_in(event_type: str) -> Counter:
+    """FRAMES_IN of one of our event types, looked up once."""
+    return FRAMES_IN.labels(event_type)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from opentelemetry.trace import SpanKind
 
@@ -16,6 +17,7 @@ from ingress.server.transport import SessionRequest, Transport
 from ingress.session import (
     Append,
     Close,
+    Effect,
     Now,
     OpenAndSend,
     Outgoing,
@@ -29,6 +31,7 @@ from runtime.settings import Settings
 from runtime.telemetry import OpenSpan, Telemetry
 from schemas.close_codes import CloseCode
 from schemas.entry import Entry
+from schemas.errors import LogUnavailable
 from schemas.events import (
     AuthenticatedDelivery,
     AuthFailedDelivery,
@@ -90,6 +93,8 @@ class OpenSession:
         """Bytes of entries that are on their way to the log."""
         self._paused = False
         self._flush: asyncio.TimerHandle | None = None
+        self._will_act = False
+        self._log = around.keys.inbound_of(session_id)
 
     # What the transport tells.
 
@@ -196,14 +201,14 @@ class OpenSession:
 
     def _append_lasting(self, event: Event, entry_id: str) -> None:
         span = self._around.telemetry.begin(f"append {event.TYPE}")
-        self._around.append_lasting(self._around.keys.inbound_of(self.id), self._entry(event, entry_id, span))
+        self._around.append_lasting(self._log, self._entry(event, entry_id, span))
         span.end()
 
     def _entry(self, event: Event, entry_id: str, span: OpenSpan) -> Entry:
         return Entry.of(
             event,
             id=entry_id,
-            ts=now().wall_ms,
+            ts=time.time_ns() // 1_000_000,
             session=self.id,
             user=self._core.user,
             gateway=self._around.settings.gateway_id,
@@ -212,30 +217,62 @@ class OpenSession:
 
     def _act(self) -> None:
         transport = self._transport
-        wrote = False
+        wrote = 0
+        stream, frames = -1, list[bytes]()
         for effect in self._core.effects():
-            match effect:
-                case Send():
-                    transport.send(effect.stream, effect.data, effect.end)
-                    self._count(effect.frame)
-                    wrote = True
-                case OpenAndSend():
-                    transport.send(transport.open_bidirectional(), effect.data, True)
-                    self._count(effect.frame)
-                    wrote = True
-                case Append():
-                    self._append(effect)
-                case SendDatagram():
-                    sent = transport.send_datagram(effect.data)
-                    (metrics.DATAGRAMS_OUT if sent else metrics.DATAGRAMS_DROPPED.labels("too_large")).inc()
-                case Close():
-                    self._by = self._by if self._by == "application" else "gateway"
-                    transport.close(effect.code, effect.reason)
-        if wrote and transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
-            self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
-            self._act()
+            if isinstance(effect, Send) and not effect.end:
+                if effect.stream != stream and frames:
+                    transport.send_all(stream, frames)
+                    frames = []
+                stream = effect.stream
+                frames.append(effect.data)
+                wrote += 1
+                self._count_error(effect.frame)
+                continue
+            if frames:
+                transport.send_all(stream, frames)
+                frames = []
+            if isinstance(effect, Append):
+                self._append(effect)
+            else:
+                wrote += self._do(effect)
+        if frames:
+            transport.send_all(stream, frames)
+        if wrote:
+            metrics.FRAMES_OUT.inc(wrote)
+            if transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
+                self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
+                self._act()
         if self._flush is None and (wait := self._core.flush_after) is not None:
             self._flush = asyncio.get_running_loop().call_later(wait, self._flush_now)
+
+    def _do(self, effect: Effect) -> int:
+        """What seldom is asked for; gives how many frames it wrote."""
+        transport = self._transport
+        match effect:
+            case Send():
+                transport.send(effect.stream, effect.data, effect.end)
+            case OpenAndSend():
+                transport.send(transport.open_bidirectional(), effect.data, True)
+                self._count_error(effect.frame)
+                return 1
+            case SendDatagram():
+                sent = transport.send_datagram(effect.data)
+                (metrics.DATAGRAMS_OUT if sent else metrics.DATAGRAMS_DROPPED.labels("too_large")).inc()
+            case Close():
+                self._by = self._by if self._by == "application" else "gateway"
+                transport.close(effect.code, effect.reason)
+        return 0
+
+    def _act_soon(self) -> None:
+        """Act once for all that happens to this session in this turn of the loop."""
+        if not self._will_act:
+            self._will_act = True
+            asyncio.get_running_loop().call_soon(self._act_now)
+
+    def _act_now(self) -> None:
+        self._will_act = False
+        self._act()
 
     def _flush_now(self) -> None:
         self._flush = None
@@ -255,46 +292,47 @@ class OpenSession:
             self._transport.resume_reading()
 
     @staticmethod
-    def _count(frame: dict[str, object] | None) -> None:
-        metrics.FRAMES_OUT.inc()
+    def _count_error(frame: dict[str, object] | None) -> None:
         if frame is not None and frame.get("type") == "error" and isinstance(frame.get("code"), int):
             metrics.ERRORS.labels(str(frame["code"]) if 100 <= int(str(frame["code"])) < 200 else "other").inc()
 
     def _append(self, append: Append) -> None:
         around, event = self._around, append.event
-        metrics.FRAMES_IN.labels(event.TYPE).inc()
-        arrived = time.monotonic()
+        metrics.frames_in(event.TYPE).inc()
         span = around.telemetry.begin(
             f"receive {event.TYPE}", attributes={"headgate.session": self.id}, kind=SpanKind.SERVER
         )
         entry = self._entry(event, append.event_id or new_id(), span)
-        spans = (around.telemetry.begin(f"append {event.TYPE}", span.traceparent), span)
+        spans = (around.telemetry.begin(f"append {event.TYPE}", span.traceparent), span) if span.recorded else ()
         self._weigh(len(entry.data))
-        key = around.keys.inbound_of(self.id)
+        done = partial(self._appended, append, entry.id, len(entry.data), spans, time.monotonic())
         if append.datagram:
-            future = around.appender.append(around.keys.datagrams(key), entry, maxlen=around.settings.datagram_log_size)
+            key = around.keys.datagrams(self._log)
+            around.appender.append_then(key, entry, done, maxlen=around.settings.datagram_log_size)
         else:
-            future = around.appender.append(key, entry)
-        future.add_done_callback(self._appended(append, entry, spans, arrived))
+            around.appender.append_then(self._log, entry, done)
 
     def _appended(
-        self, append: Append, entry: Entry, spans: tuple[OpenSpan, ...], arrived: float
-    ) -> Callable[[asyncio.Future[str]], None]:
-        def done(future: asyncio.Future[str]) -> None:
-            if future.cancelled():
-                return
-            error = future.exception()
-            self._weigh(-len(entry.data))
-            for span in spans:
-                span.end(type(error).__name__ if error else "")
-            if error is None:
+        self,
+        append: Append,
+        entry_id: str,
+        size: int,
+        spans: tuple[OpenSpan, ...],
+        arrived: float,
+        answer: str | LogUnavailable,
+    ) -> None:
+        confirmed = isinstance(answer, str)
+        self._weigh(-size)
+        for span in spans:
+            span.end("" if confirmed else type(answer).__name__)
+        if not confirmed:
+            self._core.refused(append)
+        else:
+            if not self._will_act:
+                # Of those that are confirmed together, the first.
                 metrics.ACK_SECONDS.observe(time.monotonic() - arrived)
-                self._core.confirmed(append, entry.id)
-            else:
-                self._core.refused(append)
-            self._act()
-
-        return done
+            self._core.confirmed(append, entry_id)
+        self._act_soon()
 
     def _close(self, code: int, reason: str, by: str = "gateway") -> None:
         self._by = by

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     auth_pending_bytes: int = Field(65_536, ge=0, description="Held per session while its auth is pending.")
     frame_bytes: int = Field(65_536, ge=64, description="Longest frame from a client.")
-    frame_depth: int = Field(32, ge=1, le=1000, description="Deepest nesting of a frame.")
+    frame_depth: int = Field(32, ge=1, le=150, description="Deepest nesting of a frame.")
     frame_keys: int = Field(1024, ge=1, description="Most keys and elements in a frame, all levels together.")
     frames_per_second: float = Field(200.0, gt=0, description="Frames per session; twice that at once. More: 3013.")
     bytes_per_second: float = Field(1_048_576.0, gt=0, description="Bytes on streams per session; as frames.")

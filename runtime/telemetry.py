@@ -67,6 +67,11 @@ class OpenSpan:
         self.traceparent = traceparent
         self._span = span
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it is one at all, and not only a traceparent to hand on."""
+        return self._span is not None
+
     def note(self, name: str, value: AttributeValue) -> None:
         """Add an attribute; as with all of them, never what a client sent."""
         if self._span is not None:
@@ -113,9 +118,7 @@ class Telemetry:
         """
         if not parent:
             if not self._sample or random.random() >= self._sample:
-                return OpenSpan(
-                    str(TraceParent(f"{random.getrandbits(128):032x}", f"{random.getrandbits(64):016x}", False))
-                )
+                return OpenSpan(f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00")
             span = self._tracer.start_span(name, context=Context(), kind=kind, attributes=attributes)
         else:
             remote = parse(parent) if self._provider and is_sampled(parent) else None

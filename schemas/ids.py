@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Final
 
 #: Namespace of every derived identifier (RFC 9562, section 5.5).
 NAMESPACE: Final = uuid.UUID("6f1d3f0a-52c5-5c5e-9a57-1d1a0b6f4e11")
+_NAMESPACE_BYTES: Final = NAMESPACE.bytes
 
 
 def uuid7(now_ms: int, entropy: bytes) -> str:
@@ -22,7 +24,12 @@ def derived(cause: str, position: int | str) -> str:
 
     A redelivered cause therefore emits entries that can be recognised as repeats.
     """
-    return str(uuid.uuid5(NAMESPACE, f"{cause}/{position}"))
+    # As uuid.uuid5, at a third of its price: it is made for every message.
+    digest = bytearray(hashlib.sha1(_NAMESPACE_BYTES + f"{cause}/{position}".encode(), usedforsecurity=False).digest())
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
 
 
 def of_client_frame(lineage: str, frame_type: str, client_id: str) -> str:

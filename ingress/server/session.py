@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, ParamSpec, TypeVar
 
 import structlog
@@ -185,6 +185,9 @@ class QuicSession:
     def send(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         if not self._over and self._connection.send(stream_id, data, end_stream):
             self._wake()
+
+    def send_all(self, stream_id: int, frames: Sequence[bytes]) -> None:
+        self.send(stream_id, b"".join(frames))
 
     def open_bidirectional(self) -> int:
         return self._open(self._connection.open_bidirectional)

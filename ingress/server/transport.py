@@ -6,7 +6,7 @@ is called on the event loop's thread, and nothing here blocks or awaits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -74,6 +74,10 @@ class Transport(Protocol):
 
         A transport of messages, which may hold one frame each, sends one for each call.
         """
+        ...
+
+    def send_all(self, stream_id: int, frames: Sequence[bytes]) -> None:
+        """`send` each of `frames`, in order, cheaper."""
         ...
 
     def open_bidirectional(self) -> int:

@@ -46,18 +46,24 @@ def with_id(frame: dict[str, Any], frame_id: str | None) -> dict[str, Any]:
 def frame_id(frame: dict[str, Any]) -> str | None:
     """The client's id of `frame`, or None when it has none that is usable."""
     value = frame.get("id")
-    return value if isinstance(value, str) and len(value.encode()) <= MAX_ID_BYTES else None
+    return value if isinstance(value, str) and _fits(value, MAX_ID_BYTES) else None
 
 
 def _checked_id(frame: dict[str, Any]) -> str | None:
-    if frame.get("id") is not None and frame_id(frame) is None:
+    value = frame_id(frame)
+    if value is None and frame.get("id") is not None:
         raise BadRequest(f"id must be a string of at most {MAX_ID_BYTES} bytes")
-    return frame_id(frame)
+    return value
+
+
+def _fits(text: str, limit: int) -> bool:
+    # No character has more than four bytes of UTF-8 (RFC 3629): most texts need not be encoded to know.
+    return len(text) * 4 <= limit or len(text.encode()) <= limit
 
 
 def _text(frame: dict[str, Any], name: str, limit: int = MAX_NAME_BYTES) -> str:
     value = frame.get(name)
-    if not isinstance(value, str) or not 0 < len(value.encode()) <= limit:
+    if not isinstance(value, str) or not value or not _fits(value, limit):
         raise BadRequest(f"{name} must be a string of 1 to {limit} bytes")
     return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, Protocol, TypeVar
 
 import structlog
@@ -144,6 +144,10 @@ class WebSocketSession:
     def send(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
         if data and not self._over:
             self._line.send(data, text=messages.is_text(stream_id, data))
+
+    def send_all(self, stream_id: int, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            self.send(stream_id, frame)
 
     def open_bidirectional(self) -> int:
         return -1 if self._over else messages.PUSH_STREAM

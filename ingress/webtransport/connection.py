@@ -134,7 +134,9 @@ class WebTransportConnection:
         request = requests.read(headers)
         if isinstance(request, int):
             self.counters.requests_refused += 1
-            self._h3.send_headers(stream_id, [(b":status", str(request).encode())], end_stream=True)
+            # Trailers are read as a request too: one that was answered already, or whose answer nobody wants.
+            if self._h3.can_send(stream_id):
+                self._h3.send_headers(stream_id, [(b":status", str(request).encode())], end_stream=True)
             self._streams.abort(stream_id, H3Error.NO_ERROR)
         elif self.state is not State.IDLE:
             self.counters.requests_refused += 1
