@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import structlog
 from aioquic.quic import events as quic_events
 
+from ingress.server.deadlines import Deadlines
 from ingress.server.options import ListenerCounters, ListenerOptions
 from ingress.server.session import QuicSession
 from ingress.server.transport import Admit, SessionFactory
@@ -24,6 +25,11 @@ NetworkAddress = tuple[Any, ...]
 
 class Wire(Protocol):
     """What a connection needs of the socket it shares with the others."""
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """Who calls `timer_fired`."""
+        ...
 
     def send(self, data: bytes, address: NetworkAddress) -> None:
         """Send one packet, or lose it."""
@@ -67,9 +73,11 @@ class ConnectionDriver:
         self._wire = wire
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
+        self.timer_at: float | None = None
+        """When `timer_fired` is due; kept by the wire's deadlines."""
         self._now = self._loop.time()
+        self._written = True
+        """Whether there is more to send than what answers the client's packets."""
         self._terminated = False
         self._set_up = False
         self._setup = self._loop.call_later(options.setup_timeout, self._setup_expired)
@@ -87,7 +95,10 @@ class ConnectionDriver:
 
     def packet_received(self, data: bytes, address: NetworkAddress) -> None:
         """Read one packet. What it means comes out of `process`, once per batch of packets."""
-        self._guard(lambda: self._quic.receive_datagram(data, address, now=self._tick()))
+        try:
+            self._quic.receive_datagram(data, address, now=self._tick())
+        except Exception:  # As in `_guard`, without a closure for each packet.
+            self._failed()
 
     def process(self) -> None:
         """Handle everything that the packets or the timer brought about, and answer."""
@@ -123,22 +134,31 @@ class ConnectionDriver:
     def _transmit(self) -> None:
         if self._terminated:
             return
-        for data, address in self._quic.datagrams_to_send(now=self._tick()):
-            self._wire.send(data, address)
+        now = self._tick()
+        if self._written or self._quic.has_to_send(now):
+            self._written = False
+            self._quic.answers_now(now)
+            for data, address in self._quic.datagrams_to_send(now=now):
+                self._wire.send(data, address)
         timer_at = self._quic.get_timer()
-        if timer_at != self._timer_at or self._timer is None:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = timer_at
-            self._timer = None if timer_at is None else self._loop.call_at(timer_at, self._timer_fired)
+        # A deadline that moved back is looked at when the old one has come: most of them move with every packet.
+        if timer_at is not None and (self.timer_at is None or timer_at < self.timer_at):
+            self._wire.deadlines.set(self, timer_at)
 
-    def _timer_fired(self) -> None:
+    def timer_fired(self, at: float) -> None:
+        """The deadline `at` has come, or nearly."""
         # A coarse clock (uvloop's has 1 ms) fires early; unless the deadline itself counts as now, what is
         # due is not, and the timer is set again and again.
-        assert self._timer_at is not None
-        self._now = max(self._now, self._timer_at)
-        self._timer = None
-        self._guard(lambda: self._quic.handle_timer(now=self._tick()))
+        self._now = max(self._now, at)
+        self._guard(self._on_time)
+
+    def _on_time(self) -> None:
+        timer_at = self._quic.get_timer()
+        if timer_at is not None and timer_at > self._tick():
+            self._wire.deadlines.set(self, timer_at)
+            return
+        self._quic.handle_timer(now=self._now)
+        self._written = True
         self.process()
 
     def _tick(self) -> float:
@@ -152,11 +172,13 @@ class ConnectionDriver:
     def _guard(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception:
-            # aioquic or this package failed on what this client sent: the others go on.
-            self._counters.connection_errors += 1
-            _log.exception("connection_failed", remote_address=self._remote_address())
-            self._abandon()
+        except Exception:  # aioquic or this package failed on what this client sent: the others go on.
+            self._failed()
+
+    def _failed(self) -> None:
+        self._counters.connection_errors += 1
+        _log.exception("connection_failed", remote_address=self._remote_address())
+        self._abandon()
 
     def _abandon(self) -> None:
         """Leave a connection whose state cannot be trusted; the client learns of it if that still works."""
@@ -175,13 +197,13 @@ class ConnectionDriver:
     def _terminate(self) -> None:
         self._terminated = True
         self._setup.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._wire.deadlines.forget(self)
         self.session.release()
         self._wire.gone(self)
 
     def _wake(self) -> None:
         if not self._terminated:
+            self._written = True
             self._wire.transmit_soon(self)
 
     def _remote_address(self) -> str:

@@ -14,6 +14,7 @@ from aioquic.quic.packet import QuicHeader, QuicPacketType, pull_quic_header
 from aioquic._buffer import Buffer  # isort: skip
 
 from ingress.server.answers import Answers
+from ingress.server.deadlines import Deadlines
 from ingress.server.driver import ConnectionDriver, NetworkAddress
 from ingress.server.handshakes import HandshakeRate
 from ingress.server.networks import PerNetwork, network_of
@@ -75,6 +76,7 @@ class UdpEndpoint:
             options.max_half_open_per_address, options.max_half_open
         )
         self._to_transmit: dict[ConnectionDriver, None] = {}
+        self.deadlines = Deadlines()
         self._unproven = 0
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -89,6 +91,7 @@ class UdpEndpoint:
     def close(self) -> None:
         """Close the socket. Connections that are left learn of it by silence."""
         self._loop.remove_reader(self._socket.fileno())
+        self.deadlines.close()
         self._socket.close()
 
     # Wire

@@ -181,12 +181,13 @@ class BoundedQuicConnection(QuicConnection):
 
     def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
         receiver = stream.receiver
-        window = self._limits.stream_window
-        if receiver.is_finished or not stream.max_stream_data_local:
+        granted, window = stream.max_stream_data_local, self._limits.stream_window
+        # Asked for every stream with every packet: nearly always there is nothing to say.
+        due = not self.reading_paused and receiver.starting_offset() + window - granted >= window // 2
+        if not (due or stream.max_stream_data_local_sent != granted) or not granted or receiver.is_finished:
             return
-        target = receiver.starting_offset() + window
-        if not self.reading_paused and target - stream.max_stream_data_local >= window // 2:
-            stream.max_stream_data_local = target
+        if due:
+            stream.max_stream_data_local = receiver.starting_offset() + window
         if stream.max_stream_data_local_sent == stream.max_stream_data_local:
             return
         # As above.

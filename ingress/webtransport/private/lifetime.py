@@ -11,8 +11,8 @@ from typing import Any, Final
 from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionIdIssued
 
-from ingress.webtransport.private.flow import BoundedQuicConnection
 from ingress.webtransport.private.leaned_on import LeanedOn
+from ingress.webtransport.private.sending import SparingQuicConnection
 
 #: See the package.
 LEANED_ON: Final[LeanedOn] = (
@@ -26,7 +26,7 @@ LEANED_ON: Final[LeanedOn] = (
 )
 
 
-class LastingQuicConnection(BoundedQuicConnection):
+class LastingQuicConnection(SparingQuicConnection):
     """A connection whose peer learns by `reset_token`, a function of a connection id, that nobody has it any more."""
 
     def __init__(self, *, reset_token: Callable[[bytes], bytes] | None = None, **arguments: Any) -> None:
