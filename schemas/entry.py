@@ -21,6 +21,8 @@ from schemas.upcasts import upcast
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
+_NAMES: Final = (b"id", b"type", b"v", b"session", b"user", b"gateway", b"ts", b"ct", b"data", b"traceparent", b"cause")
+_NAMES_WITH_TOPIC: Final = (*_NAMES[:3], b"topic", *_NAMES[3:])
 
 
 def _plain(value: Any) -> Any:
@@ -112,17 +114,22 @@ class Entry:
         """The payload as plain values, whatever its version; raises InvalidEntry."""
         return decode_data(self.ct, self.data)
 
+    def names(self) -> tuple[bytes, ...]:
+        """The names of its fields, in their order: one of two constants."""
+        return _NAMES_WITH_TOPIC if self.topic else _NAMES
+
+    def values(self) -> tuple[bytes, ...]:
+        """The values of its fields, as `names` names them."""
+        head = (self.id.encode(), self.type.encode(), b"%d" % self.v)
+        rest = (
+            self.session.encode(), self.user.encode(), self.gateway.encode(), b"%d" % self.ts, self.ct.encode(),
+            self.data, self.traceparent.encode(), self.cause.encode(),
+        )  # fmt: skip
+        return (*head, self.topic.encode(), *rest) if self.topic else head + rest
+
     def fields(self) -> list[bytes]:
         """The flat XADD field list: name, value, name, value, …"""
-        fields = [b"id", self.id.encode(), b"type", self.type.encode(), b"v", b"%d" % self.v]
-        if self.topic:
-            fields += (b"topic", self.topic.encode())
-        fields += (
-            b"session", self.session.encode(), b"user", self.user.encode(), b"gateway", self.gateway.encode(),
-            b"ts", b"%d" % self.ts, b"ct", self.ct.encode(), b"data", self.data,
-            b"traceparent", self.traceparent.encode(), b"cause", self.cause.encode(),
-        )  # fmt: skip
-        return fields
+        return [part for pair in zip(self.names(), self.values(), strict=True) for part in pair]
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Entry:

@@ -129,6 +129,7 @@ class ConnectionDriver:
         if not self._set_up and not self.session.awaits_request:
             self._set_up = True
             self._quic.keep_alive()
+            self._quic.forget_handshake()
             self._wire.set_up(self)
 
     def _transmit(self) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Final
 
 import redis.asyncio as aioredis
 from prometheus_client import Counter, Gauge, Histogram
@@ -27,6 +29,8 @@ APPEND_BATCH = Histogram("headgate_append_batch", "Entries per write.", buckets=
 Done = Callable[[str | LogUnavailable], None]
 """Told what became of an append: its stream id, or why it was not confirmed (it may have happened all the same)."""
 
+#: What a value becomes in a template.
+_VALUE: Final = b"$%d\r\n%b\r\n"
 _Queued = tuple[bytes, Done]
 
 
@@ -37,6 +41,26 @@ def pack(args: Sequence[bytes]) -> bytes:
     for arg in args:
         sized += (len(arg), arg)
     return b"".join((b"*%d\r\n", b"$%d\r\n%b\r\n" * len(args))) % tuple(sized)
+
+
+def _xadd(key: bytes, entry: Entry, maxlen: int | None) -> bytes:
+    """XADD of an entry, packed: its names are constants, so that one format takes all of its values."""
+    sized: list[bytes | int] = [len(key), key]
+    for value in entry.values():
+        sized += (len(value), value)
+    return _template(entry.names(), maxlen) % tuple(sized)
+
+
+@cache
+def _template(names: tuple[bytes, ...], maxlen: int | None) -> bytes:
+    trim = [] if maxlen is None else [b"MAXLEN", b"~", b"%d" % maxlen]
+    count = 3 + len(trim) + 2 * len(names)
+    head = pack([b"XADD"]).partition(b"\r\n")[2] + _VALUE + b"".join(map(_bulk, [*trim, b"*"]))
+    return b"*%d\r\n" % count + head + b"".join(_bulk(name) + _VALUE for name in names)
+
+
+def _bulk(arg: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(arg), arg)
 
 
 class Appender:
@@ -84,10 +108,7 @@ class Appender:
             APPEND_FAILED.inc()
             done(LogUnavailable("the queue to Redis is full: it answers too slowly for this load"))
             return
-        head = [b"XADD", key.encode()]
-        if maxlen is not None:
-            head += (b"MAXLEN", b"~", b"%d" % maxlen)
-        self._queue.append((pack([*head, b"*", *entry.fields()]), done))
+        self._queue.append((_xadd(key.encode(), entry, maxlen), done))
         self._idle.clear()
         self._wake.set()
 

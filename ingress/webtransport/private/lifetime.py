@@ -20,6 +20,7 @@ LEANED_ON: Final[LeanedOn] = (
     ("QuicConnection", "_close_at", "when to ask a silent client for a sign of life"),
     ("QuicConnection", "_idle_timeout", "when to ask a silent client for a sign of life"),
     ("QuicConnection", "_state", "when to ask a silent client for a sign of life"),
+    ("QuicConnection", "_crypto_buffers", "sessions that cost less memory"),
     ("QuicConnection", "_events", "connection ids that work before the client's next packet"),
     ("QuicConnection", "_host_cids", "stateless reset tokens that outlive the process"),
     ("QuicConnection", "_replenish_connection_ids", "stateless reset tokens that outlive the process"),
@@ -43,6 +44,10 @@ class LastingQuicConnection(SparingQuicConnection):
         So routers in between remember a quiet client, and it does not take this side for dead.
         """
         self._ask_before = self._idle_timeout() / 2
+
+    def forget_handshake(self) -> None:
+        """Give back what only the handshake needed, 48 KiB; to be called after it."""
+        self._crypto_buffers = {}
 
     def get_timer(self) -> float | None:
         timer, asks_at = super().get_timer(), self._asks_at()
