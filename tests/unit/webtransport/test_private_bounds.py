@@ -151,6 +151,17 @@ def test_the_length_of_frames(frame_type: FrameType, beyond: int, make_pair: Cal
         assert pair.quic._close_event is None
 
 
+def test_trailers_of_a_refused_request(make_pair: Callable[..., Pair]) -> None:
+    """A request that was refused and goes on with trailers is answered once, and the connection goes on."""
+    pair = make_pair()
+    stream_id = pair.request(protocol=b"other")
+    pair.h3.send_headers(stream_id, [(b"x", b"y")], end_stream=True)
+    pair.run()
+    assert pair.status(stream_id) >= 400
+    assert pair.quic._close_event is None
+    pair.open_session()
+
+
 # Datagrams
 
 
