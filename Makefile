@@ -24,7 +24,7 @@ format: .venv/.dev
 	@.venv/bin/ruff format .
 
 attacks: .venv/.dev .venv/.debian
-	@.venv/bin/python -m pytest tests/attacks -q -s
+	@ATTACKS=full .venv/bin/python -m pytest tests/attacks -q -s --timeout=600
 
 wheel: .venv/.dev
 	@scripts/wheel.sh

@@ -58,7 +58,7 @@ class WebTransportConnection:
     """Turns QUIC events into facts about the session, and commands into QUIC.
 
     `receive` every event of `quic`, and send what `quic` has to send after each call. A second session is
-    refused: without WebTransport's own flow control there may be only one (draft, section 5.1).
+    refused: without WebTransport's own flow control there may be only one (draft, section 5.2).
     """
 
     def __init__(
@@ -107,8 +107,11 @@ class WebTransportConnection:
                 return self._aborted(session_id, StreamStopped(stream_id, from_http3(error) or 0))
             case quic_events.StreamDataReceived() | quic_events.DatagramFrameReceived():
                 facts: list[WebTransportEvent] = []
-                for h3_event in self._h3.handle_event(event):
+                h3_events = self._h3.handle_event(event)
+                for h3_event in h3_events:
                     facts += self._http_event(h3_event)
+                if not h3_events and isinstance(event, quic_events.StreamDataReceived):
+                    self._named(event.stream_id)
                 return self._requested() + facts
         return []
 
@@ -157,14 +160,31 @@ class WebTransportConnection:
         if request is None or self._h3.received_settings is None:
             return []
         self._waits_for_settings = None
-        return [request]
+        if self._takes_datagrams:
+            return [request]
+        # A session without what WebTransport needs is malformed (draft, section 3.1).
+        self.counters.requests_refused += 1
+        self.state = State.CLOSED
+        self._streams.abort(self._session_id, H3Error.MESSAGE_ERROR)
+        self._take_early(-1)
+        return []
+
+    def _named(self, stream_id: int) -> None:
+        # A stream may say whose it is and nothing else for long; HTTP/3 tells of it with its first data or end.
+        session_id = self._h3.session_of(stream_id)
+        if session_id is None:
+            return
+        if session_id % 4:
+            self._breach(H3Error.ID_ERROR, f"{session_id} is no session id")
+        elif self.state is State.CLOSED or (self.state is State.OPEN and session_id != self._session_id):
+            self._refuse_stream(stream_id, session_id)
 
     def _stream_data(self, event: h3_events.WebTransportStreamDataReceived) -> list[WebTransportEvent]:
         stream_id, session_id = event.stream_id, event.session_id
         if self._streams.is_stopped(stream_id, ended=event.stream_ended):
             return []
         if session_id % 4:
-            # Only a stream that the client opened, both ways, can be a session (draft, section 4.2).
+            # Only a stream that the client opened, both ways, can be a session (draft, section 4).
             return self._breach(H3Error.ID_ERROR, f"{session_id} is no session id")
         bidirectional = not stream_is_unidirectional(stream_id)
         return self._session_event(
@@ -253,7 +273,8 @@ class WebTransportConnection:
 
     def _take_early(self, session_id: int) -> list[EarlyEvent]:
         early, orphans = self._early.take(session_id)
-        for stream_id in orphans:
+        named = {stream_id for stream_id, owner in self._h3.session_streams() if owner != session_id}
+        for stream_id in orphans | named:
             self._refuse_stream(stream_id, -1)
         return early
 
@@ -358,6 +379,8 @@ class WebTransportConnection:
                 self._streams.abort(stream_id, H3Error.WT_SESSION_GONE)
 
     def _refuse_stream(self, stream_id: int, session_id: int) -> None:
+        if self._streams.is_stopped(stream_id, ended=False):
+            return
         self.counters.streams_refused += 1
         gone = self.state is State.CLOSED and session_id == self._session_id
         self._streams.abort(stream_id, H3Error.WT_SESSION_GONE if gone else H3Error.WT_BUFFERED_STREAM_REJECTED)

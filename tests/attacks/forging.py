@@ -45,8 +45,11 @@ class Forger:
         self.client._link.transmit()
 
     def ignore_everything(self) -> None:
-        """Read no packet any more: nothing is acknowledged, no credit is given."""
-        self.client._link.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
+        """Count packets and read none any more: nothing is acknowledged, no credit is given."""
+        self.client._link.datagram_received = self._ignore  # type: ignore[method-assign]
+
+    def _ignore(self, data: object, addr: object) -> None:
+        self.client.packets_received += 1
 
     def give_no_credit(self) -> None:
         """Acknowledge what comes, and let the server send no more than it may already."""
@@ -93,3 +96,31 @@ def datagram(session_id: int, data: bytes) -> bytes:
 def h3_frame(kind: int, size: int, data: bytes = b"") -> bytes:
     """The head of an HTTP/3 frame that says it has `size` bytes, and what is sent of them (RFC 9114, section 7.1)."""
     return encode_uint_var(kind) + encode_uint_var(size) + data
+
+
+def ack(ranges: list[tuple[int, int]]) -> bytes:
+    """An ACK frame (RFC 9000, section 19.3) of packets from the first to the last of each range; the highest first."""
+    (first, last), *others = ranges
+    fields = [last, 0, len(others), last - first]
+    for below, above in others:
+        fields += [first - above - 2, above - below]
+        first = below
+    return bytes([QuicFrameType.ACK]) + b"".join(map(encode_uint_var, fields))
+
+
+def new_connection_id(sequence: int, retire_prior_to: int) -> bytes:
+    """A NEW_CONNECTION_ID frame (RFC 9000, section 19.15) with an id and a token that say nothing."""
+    head = bytes([QuicFrameType.NEW_CONNECTION_ID]) + encode_uint_var(sequence) + encode_uint_var(retire_prior_to)
+    return head + b"\x08" + sequence.to_bytes(8, "big") + sequence.to_bytes(16, "big")
+
+
+def path_challenge(number: int) -> bytes:
+    """A PATH_CHALLENGE frame (RFC 9000, section 19.17)."""
+    return bytes([QuicFrameType.PATH_CHALLENGE]) + number.to_bytes(8, "big")
+
+
+def connect_headers(client: WebTransportClient, *more: tuple[str, str]) -> bytes:
+    """The header section of a request for a session."""
+    pseudo = [(":method", "CONNECT"), (":protocol", "webtransport"), (":scheme", "https"), (":path", "/")]
+    headers = [*pseudo, (":authority", "headgate.test"), *more]
+    return client._h3._encode_headers(0, [(name.encode(), value.encode()) for name, value in headers])

@@ -1,4 +1,4 @@
-"""Attacks below the session: QUIC frames, HTTP/3 frames and header sections that no honest client sends."""
+"""Attacks below the session: streams, HTTP/3 frames and header sections that no honest client sends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from aioquic.h3.connection import ErrorCode, FrameType, StreamType
 from aioquic.quic.packet import QuicErrorCode
 
 from tests.attacks.forging import Forger, crypto, h3_frame, reset, stream
+from tests.attacks.sizes import size
 from tests.attacks.world import World
+from tests.support.client import Client
+from tests.support.wt_client import WebTransportClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CONNECTIONS = 5
 GIB = 1 << 30
+#: Memory that may still come while an attack that leaves nothing behind goes on (MiB).
+SLOPE_MIB = 2.0
 #: One of those that everybody must skip (RFC 9114, section 7.2.8).
 UNKNOWN_FRAME = 0x21
 
@@ -139,27 +144,96 @@ async def test_streams_opened_and_reset(attacked: World) -> None:
     await client.disconnect()
 
 
-async def test_requests_that_are_reset(attacked: World) -> None:
-    """A thousand requests for a session, each reset at once, open one session on the log at most."""
-    before = await attacked.verdicts.logged("session.opened")
-    client = await attacked.client(request=False)
-    forger = Forger(client)
-    pseudo = [(":method", "CONNECT"), (":protocol", "webtransport"), (":scheme", "https"), (":path", "/")]
-    headers = [*pseudo, (":authority", "headgate.test")]
-    body = client._h3._encode_headers(0, [(name.encode(), value.encode()) for name, value in headers])
-    request = h3_frame(FrameType.HEADERS, len(body), body)
-    number = 0
-    async with attacked.attacked("1,000 requests reset"):
-        while number < 1000 and not client.is_disconnected:
-            allowed = min(forger.credit(bidirectional=True), 1000)
-            frames = [
-                stream(4 * one, 0, request) + reset(4 * one, ErrorCode.H3_REQUEST_CANCELLED, len(request))
-                for one in range(number, allowed)
-            ]
-            number = max(number, allowed)
-            forger.send(frames or [b"\x01"])
+async def test_a_hundred_thousand_streams(attacked: World) -> None:
+    """Streams of all kinds, opened and ended one after the other, leave nothing behind: memory has its most early."""
+    count = size(10_000, 100_000)
+    client = await member(attacked)
+    forger, session = Forger(client), encode_uint_var(client._session_id)
+    opened = {True: 2, False: 4}
+    early = 0.0
+    async with attacked.attacked(f"{count:,} streams opened and ended"):
+        while sum(opened.values()) < count:
+            for both, kind in ((True, FrameType.WEBTRANSPORT_STREAM), (False, StreamType.WEBTRANSPORT)):
+                head = encode_uint_var(kind) + session
+                ids = [4 * one + 2 * (not both) for one in range(opened[both], forger.credit(bidirectional=both))]
+                opened[both] += len(ids)
+                forger.send([stream(one, 0, head, end=True) for one in ids] or [b"\x01"])
             await asyncio.sleep(0.001)
-    assert number > 100
-    assert await attacked.event("requests_refused") + await attacked.event("violations") > 0
-    assert await attacked.verdicts.logged("session.opened") <= before + 1
+            assert not client.is_disconnected
+            if not early and sum(opened.values()) > count / 2:
+                early = attacked.gateway.rss()
+        late = attacked.gateway.rss()
+    print(f"memory in the second half: {late - early:+.1f} MiB; {opened[True]:,} of them both ways")
+    assert opened[True] > count / 4
+    assert late - early <= SLOPE_MIB
     await client.disconnect()
+
+
+async def member(world: World, number: int = 0) -> WebTransportClient:
+    """A session that may stay, with its control stream open."""
+    client = Client(await world.client(number=number))
+    await client.authenticate("attacker")
+    return client.transport
+
+
+async def test_streams_that_never_get_a_byte(attacked: World) -> None:
+    """A head and nothing more on as many streams as there may be, cut at each byte, on many connections: as long as
+    the client likes, for next to nothing."""
+    count = size(30, 100)
+    clients = [await member(attacked, number) for number in range(count)]
+    async with attacked.attacked(f"{count * 59:,} streams without a byte"):
+        for client in clients:
+            forger, session = Forger(client), encode_uint_var(client._session_id)
+            both = encode_uint_var(FrameType.WEBTRANSPORT_STREAM) + session
+            one_way = encode_uint_var(StreamType.WEBTRANSPORT) + session
+            forger.send([stream(4 * n, 0, both[: 1 + n % len(both)]) for n in range(2, 32)])
+            forger.send([stream(2 + 4 * n, 0, one_way[: 1 + n % len(one_way)]) for n in range(4, 33)])
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.5)
+        assert not any(client.is_disconnected for client in clients)
+    for client in clients:
+        client.vanish()
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A literal field line with a literal name of at most six bytes (RFC 9204, section 4.5.6)."""
+    size = bytes([len(value)]) if len(value) < 127 else b"\x7f" + _continued(len(value) - 127)
+    return bytes([0x20 | len(name)]) + name + size + value
+
+
+def _continued(number: int) -> bytes:
+    """The rest of an integer with a prefix (RFC 7541, section 5.1)."""
+    found = b""
+    while number >= 128:
+        found += bytes([number % 128 | 128])
+        number //= 128
+    return found + bytes([number])
+
+
+#: Header sections that are more than they seem, or more than there may be (RFC 9204, appendix A for the static table).
+SECTIONS: dict[str, tuple[bytes, int]] = {
+    "one long value": (literal(b"x", b"y" * 20_000), ErrorCode.H3_EXCESSIVE_LOAD),
+    "16 KiB of short fields": (literal(b"x", b"") * 4000, ErrorCode.H3_EXCESSIVE_LOAD),
+    "16 KiB of static names": (b"\x5f\x46\x00" * 5000, ErrorCode.H3_EXCESSIVE_LOAD),
+    "a reference to a dynamic table": (b"\x80" * 100, ErrorCode.QPACK_DECOMPRESSION_FAILED),
+    "a dynamic table of 2^30 entries": (b"", ErrorCode.QPACK_DECOMPRESSION_FAILED),
+    "Huffman code without end": (b"\x21x\xff\x81\x3e" + b"\xff" * 8000, ErrorCode.QPACK_DECOMPRESSION_FAILED),
+}
+
+
+async def test_header_sections(attacked: World) -> None:
+    """A section that is too long in bytes, in fields or when it is decoded ends the connection; so does one that wants
+    a dynamic table."""
+    async with attacked.attacked("header sections"):
+        for what, (lines, code) in SECTIONS.items():
+            for number in range(size(2, CONNECTIONS)):
+                client = await attacked.client(request=False, number=number)
+                forger = Forger(client)
+                prefix = b"\xff" + b"\xff" * 4 + b"\x00\x00" if "2^30" in what else b"\x00\x00"
+                body = h3_frame(FrameType.HEADERS, len(section := prefix + lines), section)
+                for at in range(0, len(body), 1000):
+                    forger.send([stream(0, at, body[at : at + 1000], end=at + 1000 >= len(body))])
+                try:
+                    await ends_with(forger, code)
+                except (AssertionError, TimeoutError) as error:
+                    raise AssertionError(what) from error
