@@ -18,6 +18,7 @@ from egress.reaper import Reaper
 from egress.router import DatagramRouter, Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection, connect
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.trim import Trimmer
@@ -84,7 +85,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     keys, health = settings.keys, Health()
     telemetry = Telemetry.from_settings(settings, "egress")
     client = connect(settings)
-    appender = Appender(client)
+    appender = Appender(client, assurance=Assurance.of(settings.ack))
     store, directory = TopicStore(client, settings, now_ms), Directory(client, keys)
     deliveries = DeliveryStreams(client, appender, settings)
     streams = _streams(settings, client, appender, telemetry, store, directory, deliveries)

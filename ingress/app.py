@@ -25,6 +25,7 @@ from ingress.websocket.options import WebSocketOptions
 from ingress.websocket.proxies import TrustedProxies
 from ingress.webtransport.private import FlowLimits
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection, connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health, serve
@@ -182,7 +183,7 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     telemetry = Telemetry.from_settings(settings, "ingress")
     client = connect(settings)
     connection = LogConnection(client, settings)
-    appender = Appender(client)
+    appender = Appender(client, assurance=Assurance.of(settings.ack))
     gateway = Gateway(settings, appender, telemetry)
     deliveries = Deliveries(settings, client, gateway.hub, telemetry, gateway.renamed)
     health = Health()

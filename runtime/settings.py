@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     history_size: int = Field(100, ge=0, description="Publications kept per topic for those who reconnect.")
     history_seconds: int = Field(300, ge=1, description="How long an idle topic keeps its history.")
     dedup_seconds: int = Field(600, ge=1, description="How long a topic recognises a repeated publication.")
+    ack: str = Field(
+        "appended",
+        pattern=r"^(appended|fsynced|replicated:[1-9]\d?)$",
+        description="What an entry must be before a client is told that it is safe.",
+    )
     datagram_log_size: int = Field(10_000, ge=100, description="Datagrams kept per partition, about.")
     delivery_log_size: int = Field(100_000, ge=1000, description="Entries kept per gateway's delivery stream, about.")
     log_seconds: int = Field(600, ge=0, description="How long entries that every group has handled stay on the log.")

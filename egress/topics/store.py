@@ -58,7 +58,10 @@ class TopicStore:
             "KEPT": settings.history_size,
             "MOST": settings.max_sessions_per_user,
         }
-        self._publish, self._grant, self._end = (load(name, limits) for name in ("publish", "grant", "end"))
+        self._scripts = [load(name, limits) for name in ("publish", "grant", "end")]
+        self._publish, self._grant, self._end = self._scripts
+        self._loaded = False
+        """Whether the server is believed to have the scripts."""
 
     async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
         """Carry `operations` out in order, in one round trip, and give the reply of each.
@@ -71,9 +74,7 @@ class TopicStore:
             return []
         answers = await self._execute(operations)
         if any(isinstance(answer, NoScriptError) for answer in answers):
-            # The whole batch again: what was carried out is remembered, and the order is kept.
-            for script in (self._publish, self._grant, self._end):
-                await self._client.script_load(script.source)
+            # The whole batch again: what was carried out is remembered.
             answers = await self._execute(operations)
         out: list[Reply | ResponseError] = []
         for operation, answer in zip(operations, answers, strict=True):
@@ -92,7 +93,13 @@ class TopicStore:
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
         now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
-        return await round_trip(self._client, [self._command(one, now, fresh) for one in operations])
+        # In front of what needs them: where another router loads them one by one meanwhile, a publication could be
+        # carried out and the grant before it could not, and the repeated grant would begin behind the publication.
+        loads = [] if self._loaded else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
+        self._loaded = False
+        answers = await round_trip(self._client, [*loads, *(self._command(one, now, fresh) for one in operations)])
+        self._loaded = not any(isinstance(answer, NoScriptError) for answer in answers)
+        return answers[len(loads) :]
 
     def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
         base = self._keys.topic(operation.topic, "").encode()

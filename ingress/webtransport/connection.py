@@ -156,13 +156,13 @@ class WebTransportConnection:
 
     def _requested(self) -> list[WebTransportEvent]:
         # No request is processed before the client's SETTINGS (draft, section 3.1), which it may overtake.
-        request = self._waits_for_settings
-        if request is None or self._h3.received_settings is None:
+        request, settings = self._waits_for_settings, self._h3.received_settings
+        if request is None or settings is None:
             return []
         self._waits_for_settings = None
-        if self._takes_datagrams:
+        if settings.get(Setting.H3_DATAGRAM) == 1 and self.datagram_capacity:
             return [request]
-        # A session without what WebTransport needs is malformed (draft, section 3.1).
+        # Without datagrams in HTTP/3 and in QUIC a session is malformed (draft, section 3.1).
         self.counters.requests_refused += 1
         self.state = State.CLOSED
         self._streams.abort(self._session_id, H3Error.MESSAGE_ERROR)
@@ -252,11 +252,10 @@ class WebTransportConnection:
         if protocol is not None and protocol not in self._offered:
             raise ValueError(f"the client did not offer {protocol!r}: choose one of {self._offered}, or none")
         chosen = [] if protocol is None else [requests.protocol_header(protocol)]
-        self._connect.answer([(b":status", b"200"), *chosen, *headers], end_stream=False)
+        said = self._connect.accept([(b":status", b"200"), *chosen, *headers])
         self.state = State.OPEN
-        early = self._take_early(self._session_id)
-        closed = [] if self._early_close is None else self._client_closed(self._early_close)
-        return [*early, *closed]
+        early: list[WebTransportEvent] = [*self._take_early(self._session_id)]
+        return early + self._said(said if self._early_close is None else [*said, self._early_close])
 
     def reject(self, status: int) -> None:
         """Refuse the requested session with an HTTP status, which a browser's script does not see.
@@ -267,7 +266,7 @@ class WebTransportConnection:
             return
         self._expect(State.REQUESTED, "reject")
         self.counters.requests_refused += 1
-        self._connect.answer([(b":status", str(status).encode())], end_stream=True)
+        self._connect.refuse([(b":status", str(status).encode())])
         self.state = State.CLOSED
         self._take_early(-1)
 
@@ -309,7 +308,7 @@ class WebTransportConnection:
         if self.state is not State.OPEN:
             return False
         capacity = private.datagram_capacity(self._quic, self._session_id)
-        if capacity is None or len(data) > capacity or not self._takes_datagrams:
+        if capacity is None or len(data) > capacity:
             return False
         self.counters.datagrams_dropped += private.send_datagram(
             self._quic, self._session_id, data, self._max_pending_datagrams
@@ -319,7 +318,7 @@ class WebTransportConnection:
     @property
     def datagram_capacity(self) -> int:
         """Bytes of the largest datagram that fits, 0 when the client takes none."""
-        if self.state is State.IDLE or not self._takes_datagrams:
+        if self.state is State.IDLE:
             return 0
         return private.datagram_capacity(self._quic, max(0, self._session_id)) or 0
 
@@ -387,12 +386,6 @@ class WebTransportConnection:
 
     def _owns(self, stream_id: int) -> bool:
         return self.state is State.OPEN and self._h3.session_of(stream_id) == self._session_id
-
-    @property
-    def _takes_datagrams(self) -> bool:
-        # None are sent to a client that did not say so in HTTP/3 as well as in QUIC (RFC 9297, section 2.1.1).
-        settings = self._h3.received_settings
-        return settings is not None and settings.get(Setting.H3_DATAGRAM) == 1
 
     def _expect(self, state: State, what: str) -> None:
         if self.state is not state:

@@ -13,13 +13,17 @@ from functools import cache
 from typing import Final
 
 import redis.asyncio as aioredis
+import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError, ResponseError
 
+from runtime.bus.assurance import Assurance
 from runtime.bus.connection import SOCKET_TIMEOUT_S
 from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
+
+log = structlog.get_logger()
 
 APPENDED = Counter("headgate_appended", "Entries confirmed by Redis.")
 APPEND_FAILED = Counter("headgate_append_failed", "Entries that Redis did not confirm; nothing was acknowledged.")
@@ -66,8 +70,18 @@ def _bulk(arg: bytes) -> bytes:
 class Appender:
     """Appends entries to streams over one connection of its own."""
 
-    def __init__(self, client: aioredis.Redis, *, max_queue: int = 50_000, max_batch: int = 500) -> None:
+    def __init__(
+        self,
+        client: aioredis.Redis,
+        *,
+        assurance: Assurance | None = None,
+        max_queue: int = 50_000,
+        max_batch: int = 500,
+    ) -> None:
+        """`assurance`: what must be so before an append is confirmed, beyond that the server has it."""
         self._pool = client.connection_pool
+        self._assurance = assurance
+        self._question = b"" if assurance is None else pack(assurance.command)
         self._max_queue = max_queue
         self._max_batch = max_batch
         self._queue: list[_Queued] = []
@@ -105,8 +119,7 @@ class Appender:
         It is called once, never before this returns, except when the queue is full; it must not raise.
         """
         if len(self._queue) >= self._max_queue:
-            APPEND_FAILED.inc()
-            done(LogUnavailable("the queue to Redis is full: it answers too slowly for this load"))
+            _tell(done, LogUnavailable("the queue to Redis is full: it answers too slowly for this load"))
             return
         self._queue.append((_xadd(key.encode(), entry, maxlen), done))
         self._idle.clear()
@@ -126,49 +139,49 @@ class Appender:
                     delay = 0.0
                 except (RedisError, OSError, TimeoutError) as error:
                     # Later entries must not overtake those whose fate is unknown: all of them fail together.
-                    self._fail([*batch, *self._queue], error)
-                    self._queue.clear()
+                    undecided, self._queue = [*batch, *self._queue], []
+                    for _, done in undecided:
+                        _tell(done, _unconfirmed(error))
                     await self._disconnect()
                     await asyncio.sleep(delay)
                     delay = min(max(0.05, delay * 2), 2.0)
             self._idle.set()
 
     async def _write(self, batch: list[_Queued]) -> None:
+        """Write `batch` and tell of what is decided; what is not stays in it. Raises RedisError, OSError."""
         if self._connection is None:
             connection: aioredis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             await connection.connect()  # type: ignore[no-untyped-call]
             self._connection = connection
         APPEND_BATCH.observe(len(batch))
-        # The time is limited once for the whole write, which is cheaper than for each answer.
-        async with asyncio.timeout(SOCKET_TIMEOUT_S):
-            await self._connection.send_packed_command(b"".join(item[0] for item in batch), check_health=False)
-            APPENDED.inc(await self._confirm(self._connection, batch))
+        answers: list[str | LogUnavailable] = []
+        try:
+            # The time is limited once for the whole write, which is cheaper than for each answer.
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                data = b"".join(item[0] for item in batch) + self._question
+                await self._connection.send_packed_command(data, check_health=False)
+                await self._read(self._connection, len(batch), answers)
+        except BaseException:
+            if self._assurance is not None:
+                answers.clear()  # None of them is where it was to be.
+            raise
+        finally:
+            told = batch[: len(answers)]
+            del batch[: len(answers)]
+            APPENDED.inc(sum(isinstance(answer, str) for answer in answers))
+            for (_, done), answer in zip(told, answers, strict=True):
+                _tell(done, answer)
 
-    async def _confirm(self, connection: aioredis.Connection, batch: list[_Queued]) -> int:
-        """Read the answers to `batch`; gives how many appends were confirmed."""
-        confirmed = 0
-        for position, (_, done) in enumerate(batch):
+    async def _read(self, connection: aioredis.Connection, count: int, answers: list[str | LogUnavailable]) -> None:
+        for _ in range(count):
             try:
                 answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
             except ResponseError as error:  # This command's own: the others of the batch were carried out.
-                batch[position] = (b"", _told)
-                self._refuse(done, error)
-                continue
-            confirmed += 1
-            # Told once, also when the connection fails on a later answer.
-            batch[position] = (b"", _told)
-            done(answer.decode())
-        return confirmed
-
-    def _fail(self, items: list[_Queued], error: BaseException) -> None:
-        for _, done in items:
-            if done is not _told:
-                self._refuse(done, error)
-
-    @staticmethod
-    def _refuse(done: Done, error: object) -> None:
-        APPEND_FAILED.inc()
-        done(LogUnavailable(f"the append was not confirmed: {type(error).__name__}"))
+                answers.append(_unconfirmed(error))
+            else:
+                answers.append(answer.decode())
+        if self._assurance is not None:
+            self._assurance.check(await connection.read_response(disable_decoding=True, timeout=math.inf))
 
     async def _disconnect(self) -> None:
         if self._connection is not None:
@@ -194,5 +207,14 @@ class _Settle:
             self._future.exception()  # A caller that went away has nobody left to tell: not an unhandled error.
 
 
-def _told(answer: str | LogUnavailable) -> None:
-    """In the place of who was told already."""
+def _unconfirmed(error: BaseException) -> LogUnavailable:
+    return LogUnavailable(f"the append was not confirmed: {type(error).__name__}")
+
+
+def _tell(done: Done, answer: str | LogUnavailable) -> None:
+    if not isinstance(answer, str):
+        APPEND_FAILED.inc()
+    try:
+        done(answer)
+    except Exception:  # A defect of one who is told must not keep the others from appending.
+        log.exception("append.caller_failed")

@@ -18,6 +18,7 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from runtime.bus.assurance import Assurance
 from runtime.bus.servers import SOCKET_TIMEOUT_S as SOCKET_TIMEOUT_S
 from runtime.bus.servers import connect as connect
 from runtime.settings import Settings, mask_url
@@ -114,6 +115,8 @@ async def check_server(client: aioredis.Redis, settings: Settings) -> str:
         epoch = await fix(client, settings)
         fixed = int(await client.hget(settings.keys.meta(), "partitions") or 0)
         policy = await _config(client, "maxmemory-policy")
+        if (assurance := Assurance.of(settings.ack)) is not None:
+            await assurance.check_server(client)
     except RedisError as error:
         raise LogUnavailable(
             f"no answer from the log at {mask_url(settings.redis_url)} ({type(error).__name__}): "

@@ -48,8 +48,16 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server process; its port and data stay the same over kill() and restart()."""
 
-    def __init__(self, folder: Path, port: int, options: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        options: dict[str, str],
+        arguments: tuple[str, ...] = (),
+        binary: str | None = None,
+    ) -> None:
         self._folder = folder
+        self._binary = binary
         self._arguments = arguments
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
@@ -65,7 +73,7 @@ class RedisServer:
 
     async def start(self) -> None:
         """Start it and wait until it answers PING; raises RuntimeError with its log when it does not."""
-        binary = shutil.which("redis-server")
+        binary = self._binary or shutil.which("redis-server")
         if binary is None:
             raise RuntimeError("redis-server is not on PATH: install it (Debian: redis-server)")
         arguments = [
@@ -114,8 +122,8 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def redis_server(**options: str | int) -> AsyncIterator[RedisServer]:
-    """An empty redis-server on a free loopback port until the block ends.
+async def redis_server(*, binary: str | None = None, **options: str | int) -> AsyncIterator[RedisServer]:
+    """An empty redis-server on a free loopback port until the block ends; `binary` in place of the one on PATH.
 
     Appends are on disk before they are answered, unless `options` (of redis.conf, `_` for `-`) say otherwise.
     """
@@ -132,7 +140,7 @@ async def redis_server(**options: str | int) -> AsyncIterator[RedisServer]:
             "maxmemory-policy": "noeviction",
         }
         settings |= {key.replace("_", "-"): str(value) for key, value in options.items()}
-        server = RedisServer(folder, port, settings)
+        server = RedisServer(folder, port, settings, binary=binary)
         await server.start()
         try:
             yield server

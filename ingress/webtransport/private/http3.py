@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
+from weakref import WeakSet
 
 import pylsqpack
 from aioquic.h3.connection import (
@@ -63,7 +64,7 @@ class FieldSectionTooLargeError(ProtocolError):
 
 
 class MisplacedStreamFrameError(FrameUnexpected):
-    """The client's: WT_STREAM is not its stream's first frame (draft-ietf-webtrans-http3, section 4.2)."""
+    """The client's: WT_STREAM is not its stream's first frame (draft-ietf-webtrans-http3, section 4.3)."""
 
     error_code = ErrorCode.H3_FRAME_ERROR
 
@@ -72,6 +73,8 @@ class WebTransportH3Connection(H3Connection):
     """HTTP/3 with what WebTransport needs, and without what lets a client make the server hold memory."""
 
     def __init__(self, quic: QuicConnection) -> None:
+        # Streams that began with a frame of HTTP/3, known or not.
+        self._begun: WeakSet[H3Stream] = WeakSet()
         super().__init__(quic, enable_webtransport=True)
 
     def _init_connection(self) -> None:
@@ -96,7 +99,10 @@ class WebTransportH3Connection(H3Connection):
         super()._check_request_or_push_frame_type(frame_type, stream)
         if frame_type == FrameType.HEADERS:
             _check_frame_size(stream)
-        if frame_type == FrameType.WEBTRANSPORT_STREAM and stream.headers_recv_state != HeadersState.INITIAL:
+        if frame_type != FrameType.WEBTRANSPORT_STREAM:
+            if stream.headers_recv_state is HeadersState.INITIAL:
+                self._begun.add(stream)
+        elif stream in self._begun:
             raise MisplacedStreamFrameError("WT_STREAM is not the first frame of the stream")
 
     def _decode_headers(self, stream_id: int, frame_data: bytes | None) -> Headers:
