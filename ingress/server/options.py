@@ -42,7 +42,7 @@ class ListenerOptions:
     """Without any packet from the client. After half of it a client with a session is asked for one."""
     flush_timeout: float = 0.5
     """At the end of a session, for what was sent last to be acknowledged before the close overtakes it."""
-    close_timeout: float = 1.25
+    close_timeout: float = 1.0
     """For the client to acknowledge the end of its session, before the connection goes."""
     linger: float = 0.25
     """From that acknowledgement to the connection's end.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aioquic.asyncio.client import connect as quic_connect
+from aioquic.h3.connection import H3_ALPN
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.tls import SessionTicket
 
 from ingress.server.certificates import CertificateFiles, development_certificate
 from ingress.server.options import ListenerOptions
@@ -291,6 +296,18 @@ async def test_a_new_certificate_serves_new_connections(gateway: EchoGateway, tm
         async with await connect(gateway.url(), ca_file=str(files.certificate)) as after:
             assert await ask(after, b"ping") == b"ping"
         assert await ask(before, b"ping") == b"ping"
+
+
+async def test_no_client_can_come_back_in_0_rtt(gateway: EchoGateway) -> None:
+    """No session ticket is given, so no request can arrive in early data, where it could be replayed."""
+    tickets: list[SessionTicket] = []
+    configuration = QuicConfiguration(alpn_protocols=H3_ALPN, verify_mode=ssl.CERT_NONE)
+    async with quic_connect(
+        "127.0.0.1", gateway.listener.port, configuration=configuration, session_ticket_handler=tickets.append
+    ) as client:
+        # What a handshake brings along has come before the answer to a question asked after it.
+        await client.ping()
+    assert tickets == []
 
 
 async def test_streams_over_the_limit_wait(start: Start) -> None:

@@ -10,6 +10,7 @@ from ingress.webtransport import (
     DrainReceived,
     SessionClosed,
     State,
+    WrongStateError,
 )
 from ingress.webtransport.capsules import Close, Drain, encode
 from tests.unit.webtransport.pair import Pair
@@ -70,6 +71,18 @@ def test_data_after_close_resets_the_request(pair: Pair) -> None:
     pair.run()
     assert pair.take(SessionClosed) == SessionClosed(5, "")
     assert pair.events == []
+    assert pair.take_client(StopSendingReceived).error_code == ErrorCode.H3_MESSAGE_ERROR
+    assert pair.client_reset(pair.session_id) == ErrorCode.H3_MESSAGE_ERROR
+
+
+def test_data_long_after_close_stops_the_request(pair: Pair) -> None:
+    """When this side has ended the stream already, what follows the client's CLOSE is stopped with the same code."""
+    pair.h3.send_data(pair.session_id, encode(Close(5, "")), end_stream=False)
+    pair.run()
+    pair.h3.send_data(pair.session_id, encode(Drain()), end_stream=False)
+    pair.run()
+    assert pair.events == [SessionClosed(5, "")]
+    assert pair.client_received(pair.session_id) == (b"", True)
     assert pair.take_client(StopSendingReceived).error_code == ErrorCode.H3_MESSAGE_ERROR
 
 
@@ -138,3 +151,20 @@ def test_a_broken_client_ends_only_once(pair: Pair) -> None:
     pair.lose_client()
     assert pair.events == [SessionClosed(0, "", abrupt=True)]
     assert pair.connection_error() == ErrorCode.H3_FRAME_UNEXPECTED
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_nothing_is_sent_after_the_end(who: str, pair: Pair) -> None:
+    """Whoever ended the session, no stream is opened and no datagram is sent any more."""
+    if who == "client":
+        pair.client_close(1, "")
+        pair.run()
+    else:
+        pair.server.close(1, "")
+    assert not pair.server.send_datagram(b"x")
+    for command in (pair.server.open_bidirectional, pair.server.open_unidirectional):
+        with pytest.raises(WrongStateError):
+            command()
+    pair.server.drain()
+    pair.run()
+    assert pair.client_datagrams() == []

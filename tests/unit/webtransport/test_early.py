@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from aioquic.h3.connection import ErrorCode
 from aioquic.quic.events import StopSendingReceived
 
 from ingress.webtransport import (
     DatagramReceived,
+    DrainReceived,
     EarlyLimits,
     SessionClosed,
     SessionRequested,
@@ -16,6 +18,8 @@ from ingress.webtransport import (
     StreamDataReceived,
     StreamReset,
 )
+from ingress.webtransport.capsules import Close, Drain, encode
+from ingress.webtransport.connect_stream import MAX_EARLY_BYTES
 from tests.unit.webtransport.pair import LateSettings, Pair
 
 REJECTED = 0x3994BD84
@@ -158,3 +162,76 @@ def test_no_session_is_requested_before_the_settings(make_pair: Callable[..., Pa
     pair.h3.send_settings()
     pair.run()
     pair.take(SessionRequested)
+
+
+BROKEN = b"\x68\x43\x01x"
+
+
+def test_capsules_are_not_read_before_the_answer(make_pair: Callable[..., Pair]) -> None:
+    """What is sent with the request is read as capsules once it is accepted, and only then found to be none."""
+    pair = make_pair()
+    pair.session_id = pair.request()
+    pair.h3.send_data(pair.session_id, encode(Drain()) + BROKEN, end_stream=False)
+    pair.run()
+    pair.take(SessionRequested)
+    assert pair.events == []
+    drained, closed = pair.server.accept()
+    assert drained == DrainReceived()
+    assert isinstance(closed, SessionClosed)
+    assert closed.abrupt
+    pair.run()
+    assert pair.client_reset(pair.session_id) == ErrorCode.H3_MESSAGE_ERROR
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the refusal", "after it"])
+def test_capsules_of_a_refused_session_are_discarded(after: bool, make_pair: Callable[..., Pair]) -> None:
+    """A session that is refused gets its status, whatever the client sends in its place."""
+    pair = make_pair()
+    pair.session_id = pair.request()
+    if not after:
+        pair.h3.send_data(pair.session_id, BROKEN, end_stream=False)
+    pair.run()
+    pair.take(SessionRequested)
+    pair.server.reject(404)
+    if after:
+        pair.h3.send_data(pair.session_id, BROKEN * MAX_EARLY_BYTES, end_stream=False)
+    pair.run()
+    assert pair.status(pair.session_id) == 404
+    assert pair.events == []
+    assert not any(isinstance(event, StopSendingReceived) for event in pair.client_events)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_bytes_before_the_answer_are_bounded(beyond: int, make_pair: Callable[..., Pair]) -> None:
+    """So many bytes of capsules may come before the answer; one more resets the request with H3_EXCESSIVE_LOAD."""
+    pair = make_pair()
+    pair.session_id = pair.request()
+    grease = b"\x21\x4f\xfd" + bytes(MAX_EARLY_BYTES - 3)
+    pair.h3.send_data(pair.session_id, grease + bytes(beyond), end_stream=False)
+    pair.run()
+    pair.take(SessionRequested)
+    if beyond:
+        assert pair.client_reset(pair.session_id) == ErrorCode.H3_EXCESSIVE_LOAD
+        assert pair.take(SessionClosed).abrupt
+        return
+    assert pair.server.accept() == []
+    pair.h3.send_data(pair.session_id, encode(Close(1, "")), end_stream=True)
+    pair.run()
+    assert pair.take(SessionClosed) == SessionClosed(1, "")
+
+
+def test_streams_that_only_named_another_session_are_rejected(make_pair: Callable[..., Pair]) -> None:
+    """A stream that has sent its head alone is refused, too, when another session opens than it named."""
+    pair = make_pair()
+    early_stream(pair, 4, b"")
+    early_stream(pair, 8, b"", session_id=12)
+    pair.run()
+    pair.session_id = pair.request_on(0)
+    pair.run()
+    assert pair.server.accept() == []
+    pair.run()
+    assert pair.client_reset(8) == REJECTED
+    assert pair.server.counters.streams_refused == 1
+    pair.client.send_stream_data(4, b"x")
+    pair.run()
+    assert pair.events[-1] == StreamDataReceived(4, b"x", False, True)

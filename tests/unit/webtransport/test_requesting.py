@@ -83,3 +83,35 @@ def test_commands_in_the_wrong_state_raise(make_pair: Callable[..., Pair]) -> No
     ):
         with pytest.raises(WrongStateError):
             command()
+
+
+def test_a_client_without_datagrams_gets_no_session(make_pair: Callable[..., Pair]) -> None:
+    """A session on a connection that takes no datagrams is malformed: H3_MESSAGE_ERROR, once the SETTINGS say so."""
+    pair = make_pair(client_datagrams=False)
+    stream_id = pair.request()
+    pair.run()
+    assert pair.client_reset(stream_id) == ErrorCode.H3_MESSAGE_ERROR
+    assert pair.events == []
+    assert pair.server.state is State.CLOSED
+    assert pair.server.counters.requests_refused == 1
+
+
+def test_only_an_offered_protocol_may_be_chosen(make_pair: Callable[..., Pair]) -> None:
+    """A protocol that the client did not offer is the caller's error, and the session can still be accepted without."""
+    pair = make_pair()
+    stream_id = pair.request((b"wt-available-protocols", b'"v1"'))
+    pair.run()
+    with pytest.raises(ValueError, match="did not offer 'v2'"):
+        pair.server.accept(protocol="v2")
+    pair.server.accept()
+    pair.run()
+    assert b"wt-protocol" not in pair.headers(stream_id)
+
+
+@pytest.mark.parametrize("protocol", [b"webtransport", b"webtransport-h3"])
+def test_both_tokens_ask_for_a_session(protocol: bytes, make_pair: Callable[..., Pair]) -> None:
+    """`:protocol` is one word up to draft 14, and another one since: either opens a session."""
+    pair = make_pair()
+    pair.request(protocol=protocol)
+    pair.run()
+    pair.take(SessionRequested)

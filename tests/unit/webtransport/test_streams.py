@@ -54,14 +54,6 @@ def test_datagrams_go_both_ways(pair: Pair) -> None:
     assert pair.client_datagrams() == [b"out"]
 
 
-def test_datagrams_are_not_sent_to_a_client_without_them(make_pair: Callable[..., Pair]) -> None:
-    """A client that takes no datagrams gets none, which would break its connection."""
-    pair = make_pair(client_datagrams=False)
-    pair.open_session()
-    assert pair.server.datagram_capacity == 0
-    assert not pair.server.send_datagram(b"")
-
-
 def test_datagrams_that_wait_are_bounded(make_pair: Callable[..., Pair]) -> None:
     """Under congestion the newest datagrams stay, and the dropped ones are counted."""
     pair = make_pair(max_pending_datagrams=10)
@@ -74,7 +66,14 @@ def test_datagrams_that_wait_are_bounded(make_pair: Callable[..., Pair]) -> None
 
 
 @pytest.mark.parametrize(
-    ("stream_id", "data"), [(4, b"\x40\x41\x03x"), (4, b"\x40\x41\x40\x4dx"), (14, b"\x40\x54\x02x")]
+    ("stream_id", "data"),
+    [
+        (4, b"\x40\x41\x03x"),
+        (4, b"\x40\x41\x40\x4dx"),
+        (4, b"\x40\x41\x01"),
+        (14, b"\x40\x54\x02x"),
+        (14, b"\x40\x54\x03"),
+    ],
 )
 def test_wrong_session_ids_close_the_connection(stream_id: int, data: bytes, pair: Pair) -> None:
     """A stream of a session whose id is no stream that a client could request one on is H3_ID_ERROR."""
@@ -84,9 +83,10 @@ def test_wrong_session_ids_close_the_connection(stream_id: int, data: bytes, pai
     assert pair.events == []
 
 
-def test_streams_of_another_session_are_refused(pair: Pair) -> None:
+@pytest.mark.parametrize("data", [b"", b"x"], ids=["head alone", "with data"])
+def test_streams_of_another_session_are_refused(data: bytes, pair: Pair) -> None:
     """A stream that names a request that is no session is refused, without harm to the one there is."""
-    pair.client.send_stream_data(4, b"\x40\x41\x08x")
+    pair.client.send_stream_data(4, b"\x40\x41\x08" + data)
     pair.run()
     assert pair.client_reset(4) == 0x3994BD84
     assert pair.server.state is State.OPEN
@@ -97,6 +97,18 @@ def test_a_stream_header_inside_the_request_closes_the_connection(pair: Pair) ->
     pair.client.send_stream_data(pair.session_id, b"\x40\x41\x00x")
     pair.run()
     assert pair.connection_error() == ErrorCode.H3_FRAME_ERROR
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_stream_header_behind_another_frame_closes_the_connection(apart: bool, pair: Pair) -> None:
+    """WT_STREAM is its stream's first frame: not even one that nobody knows may come before it."""
+    pair.client.send_stream_data(4, b"\x21\x01x")
+    if apart:
+        pair.run()
+    pair.client.send_stream_data(4, b"\x40\x41\x00x")
+    pair.run()
+    assert pair.connection_error() == ErrorCode.H3_FRAME_ERROR
+    assert pair.events == []
 
 
 @pytest.mark.parametrize("code", [0, 1, 29, 30, 4400, 2**32 - 1])
