@@ -7,7 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PROJECT := pyproject.toml requirements/build.txt scripts/venv.sh
 
-.PHONY: fuzz demo test lint format wheel bench lock clean attacks
+.PHONY: fuzz simulate demo test lint format wheel bench lock clean attacks chaos bites
 
 demo: .venv/.runtime
 	@exec .venv/bin/headgate dev $(ARGS)
@@ -26,11 +26,20 @@ format: .venv/.dev
 attacks: .venv/.dev .venv/.debian
 	@ATTACKS=full .venv/bin/python -m pytest tests/attacks -q -s --timeout=600
 
+chaos: .venv/.dev .venv/.debian
+	@exec .venv/bin/python -m tests.chaos.run $(ARGS)
+
+bites: .venv/.dev .venv/.debian
+	@.venv/bin/python -m pytest tests/chaos/bites.py -q $(ARGS)
+
 wheel: .venv/.dev
 	@scripts/wheel.sh
 
 fuzz: .venv/.dev
 	@scripts/fuzz.sh
+
+simulate: .venv/.dev
+	@scripts/simulate.sh $(ARGS)
 
 bench: .venv/.dev
 	@scripts/bench.sh $(ARGS)

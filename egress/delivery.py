@@ -58,10 +58,20 @@ class DeliveryStreams:
             futures.append(self._appender.append(key, entry, maxlen=maxlen))
         if not futures:
             return
+        # Noted first: what was not confirmed may be there all the same.
+        self._appended |= streams
         await asyncio.gather(*futures)
         DELIVERIES.labels("datagrams" if datagrams else "messages").inc(len(futures))
-        self._appended |= streams
         await self.tend()
+
+    def living(self, gateways: Iterable[str]) -> None:
+        """Say which gateways there are.
+
+        The stream of any other is removed some time. What comes late for it makes it anew, without an end, which then
+        cannot wait: if this process ended before, the stream would stay for ever.
+        """
+        kept = {name for key in map(self._keys.delivery, gateways) for name in (key, self._keys.datagrams(key))}
+        self._refreshed = {key: at for key, at in self._refreshed.items() if key in kept}
 
     async def tend(self) -> None:
         """Put off the end of the streams that were appended to, where that is due."""

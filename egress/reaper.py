@@ -106,6 +106,7 @@ class Reaper:
 
     async def _look(self) -> None:
         beats: dict[str, float | None] = {**await self._gateways.beats()}
+        self._streams.living(gateway for gateway, beat in beats.items() if beat != LOST)
         open_in = await self._open_in()
         lost = self._liveness.look(dict.fromkeys(open_in) | beats, self._now())
         for gateway in beats.keys() | open_in.keys():

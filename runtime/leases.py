@@ -78,6 +78,9 @@ class Leases:
         self._read_by = client.register_script(_READ_BY)
         self._release = client.register_script(_RELEASE)
         self._renewed: dict[int, float] = {}
+        self._tokens: dict[int, str] = {}
+        """What each lease holds. Each time it is taken another one: a release or renewal that was held up on its way
+        must not touch a lease that this process has taken again since."""
 
     def holds(self, partition: int) -> bool:
         """Whether `partition` is surely still ours."""
@@ -109,35 +112,42 @@ class Leases:
         `holds` is true only after `confirm`.
         """
         keys = self._keys[partition]
-        last = await self._acquire(keys=[keys.lease, keys.reader], args=[self._owner, self._ttl_ms])
+        token = f"{self._owner}:{secrets.token_hex(4)}"
+        last = await self._acquire(keys=[keys.lease, keys.reader], args=[token, self._ttl_ms])
+        if last is not None:
+            self._tokens[partition] = token
         return None if last is None else last.decode()
 
-    async def confirm(self, partitions: Sequence[int]) -> None:
-        """Renew the leases of `partitions`; those that another process took meanwhile are dropped."""
+    async def confirm(self, partitions: Sequence[int]) -> list[int]:
+        """Renew the leases of `partitions`; those that another process took meanwhile are dropped.
+
+        Gives those that are held from now on and were not, or not surely, until now.
+        """
         asked = self._now()
-        kept = await self._run(self._renew, partitions, lambda keys: ([keys.lease], [self._owner, self._ttl_ms]))
+        kept = await self._run(self._renew, partitions, lambda keys: [keys.lease], self._ttl_ms)
+        gained = [p for p, ours in zip(partitions, kept, strict=True) if ours and not self.holds(p)]
         for partition, ours in zip(partitions, kept, strict=True):
             if ours:
                 self._renewed[partition] = asked
             else:
                 self._renewed.pop(partition, None)
+        return gained
 
-    async def renew(self) -> None:
-        """Renew all that are held."""
-        await self.confirm(list(self._renewed))
+    async def renew(self) -> list[int]:
+        """Renew all that are held; gives what `confirm` does."""
+        return await self.confirm(list(self._renewed))
 
     async def read_by(self, partitions: Sequence[int], identity: str) -> list[int]:
         """Note that `partitions` are read by the connection `identity`; gives those whose lease is still ours."""
-        noted = await self._run(
-            self._read_by, partitions, lambda keys: ([keys.lease, keys.reader], [self._owner, identity])
-        )
-        return [partition for partition, ours in zip(partitions, noted, strict=True) if ours]
+        before = dict(self._tokens)
+        noted = await self._run(self._read_by, partitions, _both, identity)
+        return [p for p, ours in zip(partitions, noted, strict=True) if ours and self._tokens.get(p) == before.get(p)]
 
     async def release(self, partitions: Sequence[int]) -> None:
         """Give `partitions` back, so that another process need not wait for their end."""
         for partition in partitions:
             self._renewed.pop(partition, None)
-        await self._run(self._release, partitions, lambda keys: ([keys.lease, keys.reader], [self._owner]))
+        await self._run(self._release, partitions, _both)
 
     async def leave(self) -> None:
         """Give everything back and let others share it out."""
@@ -148,12 +158,17 @@ class Leases:
         self,
         script: Any,
         partitions: Sequence[int],
-        arguments: Callable[[LeaseKeys], tuple[list[str], list[str | int]]],
+        keys_of: Callable[[LeaseKeys], list[str]],
+        *args: str | int,
     ) -> list[Any]:
         if not partitions:
             return []
         pipeline = self._client.pipeline(transaction=False)
         for partition in partitions:
-            keys, args = arguments(self._keys[partition])
-            await script(keys=keys, args=args, client=pipeline)
+            token = self._tokens.get(partition, self._owner)
+            await script(keys=keys_of(self._keys[partition]), args=[token, *args], client=pipeline)
         return await pipeline.execute()
+
+
+def _both(keys: LeaseKeys) -> list[str]:
+    return [keys.lease, keys.reader]

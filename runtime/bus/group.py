@@ -166,7 +166,7 @@ class ConsumerGroup:
         """Renew what is held, take what is free, give up what is more than this process's share."""
         before = set(self._leases.held())
         share = await self._leases.announce()
-        await self._leases.renew()
+        self._reader.gained(await self._leases.renew())
         kept = [p for p in self._leases.held() if p not in self._leaving]
         if len(kept) < share:
             await self._take(share - len(kept))
@@ -188,7 +188,7 @@ class ConsumerGroup:
                 readers.add(last)
         for reader in readers - {"", self._reader.identity}:
             await end(self._client, reader)
-        await self._leases.confirm(taken)
+        self._reader.gained(await self._leases.confirm(taken))
 
     async def _give_up(self, partition: int) -> None:
         """Read and begin nothing more of `partition`, finish what is being handled, then give its lease back."""

@@ -273,7 +273,7 @@ class Lanes:
         if verdict is Verdict.DEAD:
             await self._settler.bury(received, outcome.error)
         else:
-            attempted = received.attempt > 1 or received.suspect
+            attempted = received.attempt > 1 or received.suspect or received.redelivered
             self._settler.acknowledge(received.partition, received.stream_id, attempted=attempted)
         return True
 

@@ -20,6 +20,8 @@ class Received:
     """1 and the attempts that failed, whoever made them."""
     suspect: bool = False
     """It was delivered to one owner after the other and never settled: it may be what ended them."""
+    redelivered: bool = False
+    """It was pending when it was read: others may have counted, or be counting, attempts at it."""
 
 
 class Verdict(Enum):

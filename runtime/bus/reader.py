@@ -93,6 +93,8 @@ class Reader:
         self._cursors: dict[int, str] = {}
         """Partitions whose pending entries are still being read, and how far."""
         self._live: set[int] = set()
+        self._gained: set[int] = set()
+        """Partitions that were gained since the last turn began."""
         self._swept = time.monotonic()
         self._changed = asyncio.Event()
         self._reading = False
@@ -106,6 +108,11 @@ class Reader:
     def ownership_changed(self) -> None:
         """Tell the reader to look at `owned` again at once."""
         self._changed.set()
+
+    def gained(self, partitions: Collection[int]) -> None:
+        """`partitions` are ours from now on, perhaps again: begin with what is pending. Where the lease was in doubt
+        for a moment the lanes have dropped what they had, and what is being read now comes after that."""
+        self._gained.update(partitions)
 
     async def turned(self) -> None:
         """Wait until nothing is being read that was asked for before this call."""
@@ -142,6 +149,11 @@ class Reader:
             self._turned.set()
 
     async def _read_owned(self, owned: set[int]) -> None:
+        for partition in self._gained:
+            self._noted.pop(partition, None)
+            self._cursors.pop(partition, None)
+        self._live -= self._gained
+        self._gained.clear()
         if new := [p for p in owned if self._noted.get(p) != self._connection.identity]:
             ours = await self._note(sorted(new), self._connection.identity)
             self._noted |= dict.fromkeys(ours, self._connection.identity)
@@ -183,7 +195,8 @@ class Reader:
         streams = {self._logs[p]: ">" for p in sorted(self._live)}
         answer = await self._read(streams, block=BLOCK_MS)
         for key, items in answer:
-            await self._deliver(self._partition[key], items)
+            if (partition := self._partition[key]) not in self._gained:
+                await self._deliver(partition, items)
         if answer and self._linger:
             await asyncio.sleep(self._linger)
 
@@ -202,6 +215,8 @@ class Reader:
         window: list[Any] = await self._client.xpending_range(key, self._group, first, last, len(items))
         often = {one["message_id"].decode() for one in window if int(one["times_delivered"]) > SUSPECT_AFTER}
         attempts = await self._settler.attempts(partition, [raw_id.decode() for raw_id, _ in items])
+        if partition in self._gained:
+            return
         self._cursors[partition] = last
         await self._deliver(partition, items, attempts, often)
 
@@ -255,7 +270,7 @@ class Reader:
                 await self._settler.bury_fields(partition, stream_id, flat, str(error), 1, "")
                 continue
             failed = attempts.get(stream_id, 0) if attempts else 0
-            batch.append(Received(partition, stream_id, entry, failed + 1, stream_id in often))
+            batch.append(Received(partition, stream_id, entry, failed + 1, stream_id in often, attempts is not None))
         if batch:
             self._lanes.submit(batch)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
@@ -19,6 +20,13 @@ log = structlog.get_logger()
 
 DEAD = Counter("headgate_dead_letters", "Entries that could not be handled.", ["group"])
 
+#: KEYS: the log, its attempts. ARGV: 1 group, 2 entry, 3 by how many. A count that was held up on its way until the
+#: entry was settled would stay for ever.
+_COUNT: Final = """
+if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)==0 then return 0 end
+return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])
+"""
+
 
 class Settler:
     """Settles entries of one group; acknowledgements of one loop turn leave in one pipeline."""
@@ -27,6 +35,7 @@ class Settler:
         self._client = client
         self._logs = logs
         self._group = group
+        self._count = client.register_script(_COUNT)
         self._acks: dict[int, list[str]] = defaultdict(list)
         self._attempted: dict[int, list[str]] = defaultdict(list)
         self._flushing: asyncio.Task[None] | None = None
@@ -43,7 +52,8 @@ class Settler:
     async def count_attempt(self, partition: int, stream_id: str, by: int = 1) -> None:
         """Count an attempt at an entry for whoever owns it next; while Redis is away it is not counted."""
         try:
-            await self._client.hincrby(Keys.attempts(self._logs[partition], self._group), stream_id, by)
+            log_key = self._logs[partition]
+            await self._count(keys=[log_key, Keys.attempts(log_key, self._group)], args=[self._group, stream_id, by])
         except RedisError as error:
             log.warning("log.attempt_not_counted", group=self._group, error=type(error).__name__)
 

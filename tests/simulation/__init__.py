@@ -1,0 +1,1 @@
+"""A deterministic simulation: the real code of bus, router and hub against a twin of Redis, in virtual time."""

@@ -1,0 +1,1 @@
+"""The Redis commands that Headgate uses, in memory and on a clock that is passed in."""
