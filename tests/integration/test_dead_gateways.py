@@ -180,6 +180,19 @@ async def test_a_delivery_stream_that_is_made_again_has_an_end(w: World) -> None
     assert await w.client.ttl(key) > 0
 
 
+async def test_a_stream_that_is_made_again_ends_even_if_the_router_does_first(w: World) -> None:
+    """Once a gateway is known to be gone nothing is put off."""
+    streams = DeliveryStreams(w.client, w.appender, w.settings, lambda: 0.0)
+    late = Entry.of(PresenceDelivery(change="left", member={}), id="late", ts=1, topic="channel:presence-a")
+    key = w.keys.delivery("g1")
+    streams.living(["g1"])
+    await streams.append([("g1", late)])
+    await w.client.unlink(key)
+    streams.living([])
+    await streams.append([("g1", late)])
+    assert await w.client.ttl(key) > 0
+
+
 async def test_a_sign_of_life_at_the_last_moment_saves_a_gateway(w: World) -> None:
     """One that beats after it was looked at and before it is declared lost is not lost."""
     await w.gateways.register("g1")

@@ -1,0 +1,371 @@
+"""What must hold after a run. Each checker is told what happened and what is left, and names what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final, Literal
+
+from schemas.events import MessageReceived, SessionClosed, SessionOpened
+from tests.chaos.evidence import Evidence, Logged, place
+from tests.chaos.history import History
+
+#: What a violation counts as in the table.
+Sort = Literal["lost", "repeated", "reordered", "untrue", "stray", "left over"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing that should not be."""
+
+    sort: Sort
+    text: str
+    t: float | None = None
+    """When what it concerns was sent, on the history's clock."""
+
+
+Checker = Callable[[History, Evidence], list[Violation]]
+_Key = tuple[str, int]
+
+
+def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violation]:
+    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter."""
+    logged = {entry.id for entry in evidence.inbound}
+    dead = {entry.id for entry in evidence.dead}
+    effects = {(row["from"], row["op"]) for row in evidence.ledger if "op" in row}
+    published = {key for entry in evidence.outbound if (key := _payload_key(entry)) is not None}
+    whispers = {(r["client"], r["op"]) for r in history.of("invoke") if r["kind"] == "whisper"}
+    found = []
+    for ok in history.of("ok"):
+        key, name = (ok["session"], ok["op"]), f"{ok['client']}/{ok['op']} of {ok['session']}"
+        if ok["event"] in dead:
+            continue
+        if ok["event"] not in logged:
+            found.append(Violation("lost", f"{name} was acknowledged and is not in the log", ok["t"]))
+        elif key not in (published if (ok["client"], ok["op"]) in whispers else effects):
+            found.append(Violation("lost", f"{name} was acknowledged and not handled", ok["t"]))
+    return found
+
+
+def archived_exactly_once(history: History, evidence: Evidence) -> list[Violation]:
+    """The archive has every entry of both logs, and every acknowledged event, once, and nothing else."""
+    rows = Counter((log, entry_id) for log, _, entry_id in evidence.archive)
+    found = [Violation("repeated", f"{row[1]} is archived {n} times") for row, n in rows.items() if n > 1]
+    logged = {(entry.log, entry.id) for entry in [*evidence.inbound, *evidence.outbound]}
+    found += [Violation("lost", f"{one[1]} of {one[0]} is not archived") for one in sorted(logged - rows.keys())]
+    archived = {entry_id for _, _, entry_id in evidence.archive}
+    for ok in history.of("ok"):
+        if ok["event"] not in archived:
+            found.append(Violation("lost", f"{ok['client']}/{ok['op']} was acknowledged and is not archived", ok["t"]))
+    strays = {row for row in rows.keys() - logged if ":datagrams" not in row[0]}
+    return found + [Violation("stray", f"{one[1]} is archived and in no log") for one in sorted(strays)]
+
+
+def application_sees_the_order(history: History, evidence: Evidence) -> list[Violation]:
+    """What a session sent took its first effect in the application in the order in which it was sent."""
+    return _in_order(history, ((row["from"], row["op"]) for row in evidence.ledger if "op" in row), "the application")
+
+
+def logs_keep_the_order(history: History, evidence: Evidence) -> list[Violation]:
+    """The inbound log, and the archive by its stream ids, have what a session sent in the order of sending."""
+    sent = {entry.id: (entry.session, _number(entry)) for entry in evidence.inbound if _is_sent(entry)}
+    found = _in_order(history, (sent[entry.id] for entry in evidence.inbound if entry.id in sent), "the log")
+    rows = sorted(evidence.archive, key=lambda row: (row[0], place(row[1])))
+    return found + _in_order(history, (sent[row[2]] for row in rows if row[2] in sent), "the archive")
+
+
+def subscribers_miss_nothing(history: History, evidence: Evidence) -> list[Violation]:
+    """A subscriber gets what its channel publishes after its offset: all, once, in order; what it recovers as well."""
+    opened, published = _open(history), _published(evidence)
+    return [
+        violation
+        for view in _views(history)
+        for violation in view.compared(published[view.channel], view.session in opened)
+    ]
+
+
+def recovery_is_honest(history: History, evidence: Evidence, kept: int = 1000) -> list[Violation]:
+    """`recovered` says whether everything missed came, and is denied only where the history does not reach back."""
+    found = []
+    for view in _views(history):
+        if view.asked is None:
+            continue
+        epoch, offset = view.asked
+        name = f"{view.session} in {view.channel}"
+        missed = [one[0] for one in view.missed]
+        if not view.recovered:
+            if epoch == view.epoch and view.offset - offset <= kept:
+                found.append(Violation("untrue", f"{name} was told that offset {offset} is out of reach", view.t))
+        elif epoch != view.epoch:
+            found.append(Violation("untrue", f"{name} recovered from another epoch", view.t))
+        elif missed != list(range(offset + 1, view.offset + 1)):
+            found.append(Violation("lost", f"{name} recovered {offset}-{view.offset} and got {missed}", view.t))
+    return found
+
+
+def nothing_comes_twice(history: History, evidence: Evidence) -> list[Violation]:
+    """No session is given a publication twice, no client an offset that it has seen."""
+    found = []
+    for view in _views(history):
+        given = Counter((one[1], one[2]) for one in [*view.missed, *view.live])
+        found += [
+            Violation("repeated", f"{view.session} got {key} {n} times", view.t) for key, n in given.items() if n > 1
+        ]
+        if view.asked is not None and view.asked[0] == view.epoch:
+            again = [one[0] for one in view.missed if one[0] is not None and one[0] <= view.asked[1]]
+            found += [Violation("repeated", f"{view.session} got offset {one} again", view.t) for one in again]
+    return found
+
+
+def answers_reach_their_sender(history: History, evidence: Evidence) -> list[Violation]:
+    """The application's answer to a message comes to its session once, and always if the session is still open."""
+    dead, opened = {entry.id for entry in evidence.dead}, _open(history)
+    whispers = {(r["client"], r["op"]) for r in history.of("invoke") if r["kind"] == "whisper"}
+    answers = Counter((reply["session"], reply["op"]) for reply in history.of("reply"))
+    found = [Violation("repeated", f"the answer to {key} came {n} times") for key, n in answers.items() if n > 1]
+    for ok in history.of("ok"):
+        key = (ok["session"], ok["op"])
+        is_asked = (ok["client"], ok["op"]) not in whispers and ok["event"] not in dead
+        if is_asked and ok["session"] in opened and not answers[key]:
+            found.append(Violation("lost", f"the answer to {key} did not come", ok["t"]))
+    return found
+
+
+def nobody_hears_what_nobody_said(history: History, evidence: Evidence) -> list[Violation]:
+    """All that arrived anywhere was sent by the session it names, to that channel, and is unchanged."""
+    channels = {(r["client"], r["op"]): r["channel"] for r in history.of("invoke")}
+    sent = {(r["session"], r["op"]): channels[r["client"], r["op"]] for r in history.of("send")}
+    found = []
+    for record in history.of("recv", "subscribed"):
+        if record["k"] == "recv":
+            heard = [(record["from"], record["op"], record["intact"])]
+        else:
+            heard = [(one[1], one[2], one[3]) for one in record["missed"]]
+        for sender, op, intact in heard:
+            if not intact:
+                found.append(Violation("stray", f"{record['session']} got something unreadable", record["t"]))
+            elif sent.get((sender, op)) != record["channel"]:
+                found.append(Violation("stray", f"{record['session']} got {op} of {sender}, never sent", record["t"]))
+    for row in evidence.ledger:
+        if "op" in row and ((row["from"], row["op"]) not in sent or row["session"] != row["from"]):
+            found.append(Violation("stray", f"the application got {row['op']} of {row['from']} as {row['session']}"))
+    return found + [Violation("stray", f"{r['session']} got {r['frame']}", r["t"]) for r in history.of("odd")]
+
+
+def everybody_knows_who_is_there(history: History, evidence: Evidence) -> list[Violation]:
+    """Directory, subscriptions, presence and members' own views are those of the sessions that are open."""
+    sessions = _end(history)
+    listed = {field for key in evidence.keys if key["name"].endswith(":sessions") for field in key["fields"]}
+    found = _differences("the directory", listed, set(sessions))
+    channels = {channel for one in sessions.values() for channel in one["channels"]}
+    by_name = {key["name"]: set(key["fields"]) for key in evidence.keys}
+    named = {name.split("{channel:")[1].split("}")[0] for name in by_name if "{channel:" in name}
+    for channel in sorted(channels | named):
+        there = {session for session, one in sessions.items() if channel in one["channels"]}
+        found += _differences(f"subscribers of {channel}", _part(by_name, channel, "subscribers"), there)
+        if channel.startswith("presence-"):
+            users = {sessions[session]["user"] for session in there}
+            found += _differences(f"presence of {channel}", _part(by_name, channel, "members"), users)
+            for session in sorted(there):
+                told = set(sessions[session]["members"].get(channel, ()))
+                found += _differences(f"presence of {channel} as {session} was told", told, users)
+    return found
+
+
+def every_end_is_told(history: History, evidence: Evidence) -> list[Violation]:
+    """Each session that opened and is over has its end on the log, and the application was told of both, in order."""
+    opened = {entry.session for entry in evidence.inbound if entry.type == SessionOpened.TYPE}
+    ended = {entry.session for entry in evidence.inbound if entry.type == SessionClosed.TYPE}
+    told: dict[str, list[str]] = defaultdict(list)
+    for row in evidence.ledger:
+        if "connection" in row:
+            told[row["session"]].append(row["connection"])
+    dead = {entry.session for entry in evidence.dead}
+    found = [Violation("lost", f"{one} has no end") for one in sorted(opened - ended - _open(history))]
+    found += [Violation("untrue", f"{one} is open and has an end") for one in sorted(ended & _open(history))]
+    for session in sorted(opened - dead):
+        first = list(dict.fromkeys(told[session]))
+        wanted = ["connection.opened", "connection.closed"] if session in ended else ["connection.opened"]
+        if first != wanted:
+            found.append(Violation("lost", f"the application was told {first} of {session}"))
+    return found
+
+
+def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
+    """No group has anything in hand or unread; no key is left of what is over."""
+    found, opened = [], _open(history)
+    for group in evidence.groups:
+        if group["pending"] or group["behind"]:
+            found.append(Violation("left over", f"{group['group']} of {group['log']}: {group['pending']} pending"))
+    over = {entry.session for entry in evidence.inbound} - opened
+    for key in evidence.keys:
+        name, forever = key["name"], key["ttl"] < 0
+        if ":attempts:" in name or (forever and ":lease:" in name and not name.endswith(":reader")):
+            found.append(Violation("left over", name))
+        elif forever and over & _words(name):
+            found.append(Violation("left over", f"{name}, of a session that is over"))
+        elif ":open:" in name and name.split(":open:")[1] not in evidence.gateways:
+            found.append(Violation("left over", f"{name}, of a gateway that is gone"))
+        elif ":open:" in name:
+            found += [Violation("left over", f"{one} in {name}") for one in key["fields"] if one not in opened]
+        elif forever and name.startswith("hg:gw:") and name.split("{")[1].split("}")[0] not in evidence.gateways:
+            found.append(Violation("left over", name))
+    return found
+
+
+CHECKERS: Final[tuple[Checker, ...]] = (
+    acknowledged_is_handled,
+    archived_exactly_once,
+    application_sees_the_order,
+    logs_keep_the_order,
+    subscribers_miss_nothing,
+    recovery_is_honest,
+    nothing_comes_twice,
+    answers_reach_their_sender,
+    nobody_hears_what_nobody_said,
+    everybody_knows_who_is_there,
+    every_end_is_told,
+    nothing_is_left,
+)
+
+
+def check(history: History, evidence: Evidence) -> dict[str, list[Violation]]:
+    """What each checker found."""
+    return {checker.__name__: checker(history, evidence) for checker in CHECKERS}
+
+
+@dataclass(slots=True)
+class _View:
+    """What one session saw of one channel."""
+
+    session: str
+    channel: str
+    t: float
+    asked: tuple[str, int] | None
+    epoch: str = ""
+    offset: int = 0
+    recovered: bool = False
+    missed: list[list[Any]] = None  # type: ignore[assignment]  # set by _views
+    live: list[list[Any]] = None  # type: ignore[assignment]  # set by _views
+
+    def compared(self, published: list[tuple[_Key, str | None]], is_open: bool) -> list[Violation]:
+        """What is wrong with it, if this was published: in order, with who is left out."""
+        name = f"{self.session} in {self.channel}"
+        places = {key: n for n, (key, _) in enumerate(published, 1)}
+        found = []
+        for offset, sender, op, _ in [*self.missed, *self.live]:
+            at = places.get((sender, op))
+            if at is None:
+                found.append(Violation("stray", f"{name} got {op} of {sender}, which is not published", self.t))
+            elif offset is not None and offset != at:
+                found.append(Violation("reordered", f"{name} got number {at} as offset {offset}", self.t))
+        wanted = [n for n, (_, left_out) in enumerate(published, 1) if n > self.offset and left_out != self.session]
+        got = [places[one[1], one[2]] for one in self.live if (one[1], one[2]) in places]
+        if got != sorted(got):
+            found.append(Violation("reordered", f"{name} got {_inversion(got)}", self.t))
+        until = wanted if is_open else [n for n in wanted if got and n <= max(got)]
+        holes = sorted(set(until) - set(got))
+        found += [Violation("lost", f"{name} missed offset {n}", self.t) for n in holes]
+        early = sorted(set(got) - set(wanted))
+        return found + [Violation("repeated", f"{name} got {n}, which is not for it", self.t) for n in early]
+
+
+def _views(history: History) -> Iterable[_View]:
+    """What each session saw of each channel, in order."""
+    asked: dict[tuple[str, str], _View] = {}
+    views: dict[tuple[str, str], _View] = {}
+    for record in history.of("subscribe", "subscribed", "recv"):
+        key = (record["session"], record["channel"])
+        if record["k"] == "subscribe":
+            recover = record["recover"]
+            asked[key] = _View(*key, record["t"], tuple(recover) if recover else None, missed=[], live=[])
+        elif record["k"] == "subscribed":
+            if key in views:
+                continue
+            view = views[key] = asked[key]
+            view.epoch, view.offset, view.recovered = record["epoch"], record["offset"], record["recovered"]
+            view.missed = record["missed"]
+        else:
+            # What comes before the answer is compared as well, and is too early.
+            view = views.get(key) or asked[key]
+            view.live.append([record["offset"], record["from"], record["op"], record["intact"]])
+    return views.values()
+
+
+def _in_order(history: History, handled: Iterable[_Key], where: str) -> list[Violation]:
+    """Violations where a session's operation comes after one that was sent only when it had been sent for good."""
+    first: dict[_Key, int] = {}
+    last: dict[_Key, int] = {}
+    times: dict[_Key, float] = {}
+    for n, record in enumerate(history.of("send")):
+        key = (record["session"], record["op"])
+        first.setdefault(key, n)
+        last[key], times[key] = n, record["t"]
+    found, seen = [], set()
+    newest: dict[str, _Key] = {}
+    for key in handled:
+        if key in seen or key not in first:
+            continue
+        seen.add(key)
+        before = newest.get(key[0])
+        if before is not None and last[key] < first[before]:
+            text = f"{where} has {key[1]} after {before[1]} of {key[0]}"
+            found.append(Violation("reordered", text, times[key]))
+        if before is None or first[key] > first[before]:
+            newest[key[0]] = key
+    return found
+
+
+def _published(evidence: Evidence) -> dict[str, list[tuple[_Key, str | None]]]:
+    """What was published to each channel, in order: whose it is, and which session is left out."""
+    found: dict[str, dict[str, tuple[_Key, str | None]]] = defaultdict(dict)
+    for entry in evidence.outbound:
+        if (key := _payload_key(entry)) is not None:
+            channel = entry.topic.removeprefix("channel:")
+            found[channel].setdefault(entry.id, (key, entry.payload.get("exclude")))
+    return defaultdict(list, {channel: list(entries.values()) for channel, entries in found.items()})
+
+
+def _payload_key(entry: Logged) -> _Key | None:
+    data = entry.payload.get("frame", {}).get("data") if entry.topic.startswith("channel:") else None
+    return (data["s"], data["n"]) if isinstance(data, dict) and "s" in data else None
+
+
+def _is_sent(entry: Logged) -> bool:
+    return entry.type in (MessageReceived.TYPE, "whisper.received")
+
+
+def _number(entry: Logged) -> int:
+    data = entry.payload["frame"]["data"] if entry.type == MessageReceived.TYPE else entry.payload["data"]
+    return int(data["n"])
+
+
+def _end(history: History) -> dict[str, Any]:
+    sessions: dict[str, Any] = {}
+    for record in history.of("end"):
+        sessions = record["open"]
+    return sessions
+
+
+def _open(history: History) -> set[str]:
+    return set(_end(history))
+
+
+def _part(keys: dict[str, set[str]], channel: str, part: str) -> set[str]:
+    return keys.get(f"hg:{{channel:{channel}}}:{part}", set())
+
+
+def _words(name: str) -> set[str]:
+    return set(name.replace("{", ":").replace("}", ":").split(":"))
+
+
+def _differences(what: str, found: set[str], wanted: set[str]) -> list[Violation]:
+    extra = [Violation("untrue", f"{what} has {one}, who is gone") for one in sorted(found - wanted)]
+    return extra + [Violation("untrue", f"{what} lacks {one}") for one in sorted(wanted - found)]
+
+
+def _inversion(numbers: list[int]) -> str:
+    before, after = next((a, b) for a, b in pairwise(numbers) if b < a)
+    return f"{after} after {before}"

@@ -1,0 +1,193 @@
+"""A run: load, faults, heal, drain, check. `python -m tests.chaos.run --seed N --faults 300`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from tests.chaos import evidence as evidences
+from tests.chaos import report
+from tests.chaos.checkers import Violation, check
+from tests.chaos.client import ChaosClient
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import FAULTS, KILLS, SENTINEL, Planned, schedule
+from tests.chaos.history import History
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.ops import CHANNELS
+from tests.chaos.session import all_left
+from tests.chaos.world import World, world
+from tests.support.waiting import eventually
+
+#: Everything is at rest so long after the last heal, or it is a violation. Longer than the longest that waits: a sweep
+#: of what was read and forgotten (10 s), a client's silence on a WebSocket (30 s).
+DRAIN_S: Final = 75.0
+#: Every fifth client uses WebSocket.
+_WEBSOCKET_EVERY: Final = 5
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run gave."""
+
+    seed: int
+    history: History
+    evidence: Evidence
+    found: dict[str, list[Violation]]
+    folder: Path
+    seconds: float
+    drained: float | None
+    """Seconds from the last heal until all was at rest and held; None if it never did."""
+    planned: list[Planned] = field(default_factory=list)
+
+    @property
+    def violations(self) -> list[Violation]:
+        """All of them."""
+        return [one for some in self.found.values() for one in some]
+
+
+async def run(
+    seed: int,
+    planned: list[Planned],
+    folder: Path,
+    *,
+    clients: int = 20,
+    rate: float = 2.0,
+    quiet: float = 5.0,
+    drain: float = DRAIN_S,
+    **options: Any,
+) -> Result:
+    """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's."""
+    dice, began = random.Random(seed), time.monotonic()
+    history = History(folder / "history.jsonl")
+    async with world(folder, dice, **options) as made:
+        ports = [front.port for front in made.fronts]
+        load = [_client(n, ports, rate, history, random.Random(f"{seed}/{n}")) for n in range(clients)]
+        for client in load:
+            client.start()
+        try:
+            await _connected(load)
+            await asyncio.sleep(quiet)
+            await Nemesis(made, load, history).play(planned)
+            await asyncio.sleep(quiet)
+            for client in load:
+                client.is_sending = False
+            evidence, found, drained = await _drain(made, load, history, drain)
+        finally:
+            for client in load:
+                await client.stop()
+            await all_left()
+    history.close()
+    evidence.save(folder / "evidence.json")
+    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained, planned)
+
+
+def _client(n: int, ports: list[int], rate: float, history: History, dice: random.Random) -> ChaosClient:
+    channels = [dice.choice(some) for some in CHANNELS]
+    transport = "websocket" if n % _WEBSOCKET_EVERY == _WEBSOCKET_EVERY - 1 else "webtransport"
+    return ChaosClient(f"u{n}", ports, transport, channels, rate, history, dice)  # type: ignore[arg-type]  # one of two
+
+
+async def _connected(load: Sequence[ChaosClient]) -> None:
+    await eventually(lambda: all(client.answered for client in load), 60)
+
+
+async def _drain(
+    made: World, load: Sequence[ChaosClient], history: History, within: float
+) -> tuple[Evidence, dict[str, list[Violation]], float | None]:
+    """Wait until all is at rest and every checker is content, for a while; then what they say counts."""
+    began = time.monotonic()
+    while True:
+        is_late = time.monotonic() - began > within
+        busy = [problem for client in load if (problem := client.problem())]
+        if is_late or (not busy and await _settled(made)):
+            history.record("end", open=_sessions(load))
+            evidence = await evidences.collect(made)
+            # In a thread: clients have to go on answering pings.
+            found = await asyncio.to_thread(check, history, evidence)
+            found["clients_come_to_rest"] = [Violation("left over", problem) for problem in busy]
+            if not any(found.values()):
+                return evidence, found, time.monotonic() - began
+            if is_late:
+                return evidence, found, None
+        await asyncio.sleep(1)
+
+
+async def _settled(made: World) -> bool:
+    try:
+        logs = [make(p) for p in range(made.keys.partitions) for make in (made.keys.inbound, made.keys.outbound)]
+        groups = [group for log in logs for group in await evidences.groups(made.log, log)]
+        return not any(group["pending"] or group["behind"] for group in groups)
+    except RedisError:
+        return False
+
+
+def _sessions(load: Sequence[ChaosClient]) -> dict[str, Any]:
+    return {
+        client.session.id: {
+            "user": client.name,
+            "channels": client.channels,
+            "members": {channel: sorted(members) for channel, members in client.session.members.items()},
+        }
+        for client in load
+        if client.session is not None and client.session.is_up
+    }
+
+
+async def _until_told(running: Coroutine[Any, Any, Result]) -> Result:
+    """The run, which SIGTERM and SIGINT bring to an early end, and its processes with it."""
+    asyncio.get_running_loop().set_exception_handler(_unheard)
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def _unheard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Pass over connections that ended before they were open, when nobody waits for them any more."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=None, help="of the schedule and of what clients send")
+    parser.add_argument("--faults", type=int, default=60)
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=2.0, help="operations of a client a second")
+    parser.add_argument("--kills", action="store_true", help="nothing but SIGKILL")
+    parser.add_argument("--sentinel", action="store_true", help="two servers and failovers, in place of one server")
+    parser.add_argument("--only", default="", help="only faults with this in their name")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for history, evidence and logs")
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}", flush=True)
+    kinds = KILLS if arguments.kills else SENTINEL if arguments.sentinel else FAULTS
+    kinds = {name: kind for name, kind in kinds.items() if arguments.only in name}
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="headgate-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    load = {"clients": arguments.clients, "rate": arguments.rate, "sentinel": arguments.sentinel}
+    result = asyncio.run(_until_told(run(seed, schedule(seed, arguments.faults, kinds), folder, **load)))
+    print(report.text(result))
+    if result.violations:
+        print(f"history, evidence and logs are in {folder}")
+        return 1
+    if arguments.keep is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

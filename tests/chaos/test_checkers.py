@@ -1,0 +1,365 @@
+"""The checkers find what was put into a run that is otherwise right: a harness that finds nothing proves nothing."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.chaos import checkers, evidence, history, report
+from tests.chaos.checkers import Checker, check
+from tests.chaos.evidence import Evidence, Logged
+from tests.chaos.history import History
+
+IN, OUT, CHANNEL = "hg:{in:0}", "hg:{out:0}", "presence-0"
+
+
+@dataclass
+class Run:
+    """A history and what is left, to be spoilt."""
+
+    history: History
+    evidence: Evidence
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """The records of one kind."""
+        return list(self.history.of(kind))
+
+
+def published(n: int, sender: str, op: int, exclude: str) -> Logged:
+    """What the application lets a channel know."""
+    frame = {"type": "channel_broadcast", "channel": CHANNEL, "data": {"s": sender, "n": op}}
+    payload = {"frame": frame, "exclude": exclude}
+    return Logged(OUT, f"{n}-0", f"p{sender}{op}", "message.published", f"channel:{CHANNEL}", sender, payload)
+
+
+def received(n: int, sender: str, op: int) -> Logged:
+    """A message in the inbound log."""
+    payload = {"frame": {"data": {"s": sender, "n": op}}}
+    return Logged(IN, f"{n}-0", f"e{sender}{op}", "message.received", "", sender, payload)
+
+
+def good() -> Run:
+    """Session `a` sends 1 to 4; `b` hears 1 and 2, is lost, and comes back as `c`, which recovers 3 and hears 4."""
+    made = History()
+    record = made.record
+    for client, session in (("A", "a"), ("B", "b")):
+        record("open", client=client, session=session, user=client)
+        subscribed(made, client, session, 0, None)
+    record("fault", n=0, name="gateway killed", target=0)
+    for op in (1, 2, 3, 4):
+        record("invoke", client="A", op=op, kind="message", channel=CHANNEL)
+        record("send", client="A", op=op, session="a")
+        record("ok", client="A", op=op, session="a", event=f"ea{op}")
+        record("reply", client="A", op=op, session="a")
+        if op == 2:
+            for heard in (1, 2):
+                recv(made, "B", "b", heard)
+            record("close", client="B", session="b", code=0, reason="")
+        elif op == 3:
+            record("open", client="B", session="c", user="B")
+            subscribed(made, "B", "c", 3, 2, [[3, "a", 3, True]])
+    recv(made, "B", "c", 4)
+    there = {"channels": [CHANNEL], "members": {CHANNEL: ["A", "B"]}}
+    record("end", open={"a": {"user": "A", **there}, "c": {"user": "B", **there}})
+    opened = [Logged(IN, f"{n}-0", f"o{s}", "session.opened", "", s, {}) for n, s in enumerate("abc", 1)]
+    closed = Logged(IN, "9-0", "cb", "session.closed", "", "b", {})
+    inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4)), closed]
+    outbound = [published(n, "a", n, "a") for n in (1, 2, 3, 4)]
+    told = [{"event": f"o{s}", "session": s, "connection": "connection.opened"} for s in "abc"]
+    told.append({"event": "cb", "session": "b", "connection": "connection.closed"})
+    ledger = [{"event": f"ea{n}", "session": "a", "from": "a", "op": n} for n in (1, 2, 3, 4)]
+    keys = [
+        {"name": "hg:{out:1}:sessions", "ttl": -1, "fields": ["a", "c"]},
+        {"name": f"hg:{{channel:{CHANNEL}}}:subscribers", "ttl": -1, "fields": ["a", "c"]},
+        {"name": f"hg:{{channel:{CHANNEL}}}:members", "ttl": -1, "fields": ["A", "B"]},
+        {"name": "hg:{in:0}:open:g1", "ttl": -1, "fields": ["a", "c"]},
+        {"name": "hg:{in:0}:lease:laravel", "ttl": 1, "fields": []},
+        {"name": "hg:{session:b}:state", "ttl": 500, "fields": []},
+    ]
+    left = Evidence(
+        inbound=inbound,
+        outbound=outbound,
+        archive=[(entry.log, entry.stream_id, entry.id) for entry in [*inbound, *outbound]],
+        ledger=told + ledger,
+        groups=[{"log": IN, "group": "laravel", "pending": 0, "behind": False}],
+        keys=keys,
+        gateways=["g1"],
+    )
+    return Run(made, left)
+
+
+def subscribed(
+    made: History, client: str, session: str, offset: int, recover: int | None, missed: list[Any] | None = None
+) -> None:
+    """A subscription and its answer."""
+    asked = None if recover is None else ["epoch", recover]
+    made.record("subscribe", client=client, session=session, channel=CHANNEL, recover=asked)
+    told = {"epoch": "epoch", "offset": offset, "recovered": recover is not None, "missed": missed or []}
+    made.record("subscribed", client=client, session=session, channel=CHANNEL, **told)
+
+
+def recv(made: History, client: str, session: str, n: int) -> None:
+    """A publication arrives."""
+    place = {"channel": CHANNEL, "epoch": "epoch", "offset": n, "from": "a", "op": n}
+    made.record("recv", client=client, session=session, intact=True, **place)
+
+
+def drop(records: list[Any], wanted: Callable[[Any], bool]) -> None:
+    """Take the first one that is `wanted` out."""
+    records.remove(next(one for one in records if wanted(one)))
+
+
+def of(kind: str, **fields: Any) -> Callable[[Any], bool]:
+    """Records of a kind with these fields."""
+    return lambda record: record["k"] == kind and all(record.get(name) == value for name, value in fields.items())
+
+
+def swap(records: list[Any], first: int, second: int) -> None:
+    """Exchange two."""
+    records[first], records[second] = records[second], records[first]
+
+
+def lose_effect(run: Run) -> None:
+    drop(run.evidence.ledger, lambda row: row.get("op") == 2)
+
+
+def lose_entry(run: Run) -> None:
+    drop(run.evidence.inbound, lambda entry: entry.id == "ea2")
+
+
+def lose_from_archive(run: Run) -> None:
+    drop(run.evidence.archive, lambda row: row[2] == "ea2")
+
+
+def archive_twice(run: Run) -> None:
+    run.evidence.archive.append(run.evidence.archive[3])
+
+
+def archive_what_is_nowhere(run: Run) -> None:
+    run.evidence.archive.append((IN, "99-0", "nobody's"))
+
+
+def swap_effects(run: Run) -> None:
+    swap(run.evidence.ledger, 5, 6)
+
+
+def swap_entries(run: Run) -> None:
+    swap(run.evidence.inbound, 4, 5)
+
+
+def lose_delivery(run: Run) -> None:
+    drop(run.history.records, of("recv", session="b", op=1))
+
+
+def lose_last_delivery(run: Run) -> None:
+    drop(run.history.records, of("recv", session="c", op=4))
+
+
+def swap_deliveries(run: Run) -> None:
+    places = [n for n, record in enumerate(run.history.records) if of("recv", session="b")(record)]
+    swap(run.history.records, *places)
+
+
+def repeat_delivery(run: Run) -> None:
+    run.history.records.append(copy.deepcopy(run.records("recv")[-1]))
+
+
+def deliver_to_its_sender(run: Run) -> None:
+    recv(run.history, "A", "a", 2)
+
+
+def misplace_delivery(run: Run) -> None:
+    run.records("recv")[0]["offset"] = 7
+
+
+def recover_with_a_hole(run: Run) -> None:
+    run.records("subscribed")[-1]["missed"] = []
+
+
+def deny_recovery(run: Run) -> None:
+    run.records("subscribed")[-1] |= {"recovered": False, "missed": []}
+
+
+def recover_from_another_epoch(run: Run) -> None:
+    run.records("subscribe")[-1]["recover"] = ["another", 2]
+
+
+def recover_what_was_seen(run: Run) -> None:
+    run.records("subscribed")[-1]["missed"].insert(0, [2, "a", 2, True])
+
+
+def lose_an_answer(run: Run) -> None:
+    drop(run.history.records, of("reply", op=3))
+
+
+def answer_twice(run: Run) -> None:
+    run.history.record("reply", client="A", op=3, session="a")
+
+
+def hear_what_nobody_said(run: Run) -> None:
+    recv(run.history, "B", "c", 5)
+
+
+def hear_something_broken(run: Run) -> None:
+    run.records("recv")[0]["intact"] = False
+
+
+def hear_another_channel(run: Run) -> None:
+    run.records("invoke")[0]["channel"] = "room-0"
+
+
+def be_told_something_odd(run: Run) -> None:
+    run.history.record("odd", client="B", session="c", frame={"type": "error", "code": 104})
+
+
+def apply_under_another_session(run: Run) -> None:
+    run.evidence.ledger[-1]["session"] = "c"
+
+
+def list_one_that_is_gone(run: Run) -> None:
+    run.evidence.keys[0]["fields"].append("b")
+
+
+def forget_one_that_is_there(run: Run) -> None:
+    run.evidence.keys[1]["fields"].remove("c")
+
+
+def be_present_without_a_session(run: Run) -> None:
+    run.evidence.keys[2]["fields"].append("C")
+
+
+def show_members_another_presence(run: Run) -> None:
+    run.records("end")[-1]["open"]["c"]["members"][CHANNEL] = ["B"]
+
+
+def lose_an_end(run: Run) -> None:
+    drop(run.evidence.inbound, lambda entry: entry.id == "cb")
+
+
+def end_what_is_open(run: Run) -> None:
+    run.evidence.inbound.append(Logged(IN, "10-0", "ca", "session.closed", "", "a", {}))
+
+
+def tell_the_end_first(run: Run) -> None:
+    swap(run.evidence.ledger, 1, 3)
+
+
+def leave_an_entry_pending(run: Run) -> None:
+    run.evidence.groups[0]["pending"] = 1
+
+
+def leave_an_attempt(run: Run) -> None:
+    run.evidence.keys.append({"name": "hg:{in:0}:attempts:laravel", "ttl": -1, "fields": ["1-0"]})
+
+
+def leave_a_lease_for_ever(run: Run) -> None:
+    run.evidence.keys[4]["ttl"] = -1
+
+
+def leave_a_key_of_a_session(run: Run) -> None:
+    run.evidence.keys[5]["ttl"] = -1
+
+
+def leave_a_key_of_a_gateway(run: Run) -> None:
+    run.evidence.gateways.clear()
+
+
+SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
+    (checkers.acknowledged_is_handled, lose_effect, "lost"),
+    (checkers.acknowledged_is_handled, lose_entry, "lost"),
+    (checkers.archived_exactly_once, lose_from_archive, "lost"),
+    (checkers.archived_exactly_once, archive_twice, "repeated"),
+    (checkers.archived_exactly_once, archive_what_is_nowhere, "stray"),
+    (checkers.application_sees_the_order, swap_effects, "reordered"),
+    (checkers.logs_keep_the_order, swap_entries, "reordered"),
+    (checkers.subscribers_miss_nothing, lose_delivery, "lost"),
+    (checkers.subscribers_miss_nothing, lose_last_delivery, "lost"),
+    (checkers.subscribers_miss_nothing, swap_deliveries, "reordered"),
+    (checkers.subscribers_miss_nothing, misplace_delivery, "reordered"),
+    (checkers.subscribers_miss_nothing, deliver_to_its_sender, "repeated"),
+    (checkers.nothing_comes_twice, repeat_delivery, "repeated"),
+    (checkers.nothing_comes_twice, recover_what_was_seen, "repeated"),
+    (checkers.recovery_is_honest, recover_with_a_hole, "lost"),
+    (checkers.recovery_is_honest, deny_recovery, "untrue"),
+    (checkers.recovery_is_honest, recover_from_another_epoch, "untrue"),
+    (checkers.answers_reach_their_sender, lose_an_answer, "lost"),
+    (checkers.answers_reach_their_sender, answer_twice, "repeated"),
+    (checkers.nobody_hears_what_nobody_said, hear_what_nobody_said, "stray"),
+    (checkers.nobody_hears_what_nobody_said, hear_something_broken, "stray"),
+    (checkers.nobody_hears_what_nobody_said, hear_another_channel, "stray"),
+    (checkers.nobody_hears_what_nobody_said, be_told_something_odd, "stray"),
+    (checkers.nobody_hears_what_nobody_said, apply_under_another_session, "stray"),
+    (checkers.everybody_knows_who_is_there, list_one_that_is_gone, "untrue"),
+    (checkers.everybody_knows_who_is_there, forget_one_that_is_there, "untrue"),
+    (checkers.everybody_knows_who_is_there, be_present_without_a_session, "untrue"),
+    (checkers.everybody_knows_who_is_there, show_members_another_presence, "untrue"),
+    (checkers.every_end_is_told, lose_an_end, "lost"),
+    (checkers.every_end_is_told, end_what_is_open, "untrue"),
+    (checkers.every_end_is_told, tell_the_end_first, "lost"),
+    (checkers.nothing_is_left, leave_an_entry_pending, "left over"),
+    (checkers.nothing_is_left, leave_an_attempt, "left over"),
+    (checkers.nothing_is_left, leave_a_lease_for_ever, "left over"),
+    (checkers.nothing_is_left, leave_a_key_of_a_session, "left over"),
+    (checkers.nothing_is_left, leave_a_key_of_a_gateway, "left over"),
+]
+
+
+def test_a_run_in_which_all_is_right_passes() -> None:
+    """No checker finds anything in it."""
+    run = good()
+    assert not any(check(run.history, run.evidence).values())
+
+
+@pytest.mark.parametrize(("checker", "spoil", "sort"), SPOILT, ids=lambda one: getattr(one, "__name__", one))
+def test_what_is_wrong_is_found(checker: Checker, spoil: Callable[[Run], None], sort: str) -> None:
+    """The checker whose matter it is says so, and what it is."""
+    run = good()
+    spoil(run)
+    assert sort in {violation.sort for violation in checker(run.history, run.evidence)}
+
+
+def test_every_checker_has_found_something() -> None:
+    """None of them is here for show."""
+    assert {checker for checker, _, _ in SPOILT} == set(checkers.CHECKERS)
+
+
+def test_a_dead_letter_is_no_loss() -> None:
+    """What the application could not handle is where an operator finds it."""
+    run = good()
+    lose_effect(run)
+    run.evidence.dead.append(received(5, "a", 2))
+    assert not checkers.acknowledged_is_handled(run.history, run.evidence)
+
+
+def test_what_was_sent_again_may_come_later() -> None:
+    """Only its last sending says how late it may be."""
+    run = good()
+    swap_effects(run)
+    run.history.record("send", client="A", op=2, session="a")
+    assert not checkers.application_sees_the_order(run.history, run.evidence)
+
+
+def test_what_is_kept_is_read_again(tmp_path: Any) -> None:
+    """A history and its evidence say the same after they were files."""
+    run = good()
+    kept = History(tmp_path / "history.jsonl")
+    for record in run.history.records:
+        kept.record(record["k"], **{name: value for name, value in record.items() if name not in ("k", "t")})
+    kept.close()
+    run.evidence.save(tmp_path / "evidence.json")
+    lose_effect(run)
+    loaded = history.load(tmp_path / "history.jsonl"), evidence.load(tmp_path / "evidence.json")
+    assert not any(check(*loaded).values())
+
+
+def test_a_violation_is_put_down_to_the_fault_before_it() -> None:
+    """The table counts it in that row."""
+    run = good()
+    lose_effect(run)
+    head, row, *_ = report.table(run.history, checkers.acknowledged_is_handled(run.history, run.evidence))
+    assert head.split()[:3] == ["fault", "times", "lost"]
+    assert row.split() == ["gateway", "killed", "1", "1", "0", "0"]
