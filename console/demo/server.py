@@ -30,7 +30,7 @@ TOKEN_PATH: Final = "/api/demo/token"
 HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' https://localhost:* https://127.0.0.1:*; "
+        "default-src 'self'; connect-src 'self' https://localhost:* https://127.0.0.1:* wss://localhost:*; "
         "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",

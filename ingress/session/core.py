@@ -77,7 +77,7 @@ class Session:
         if not self._bytes.take(len(data), now.monotonic):
             self._too_fast("bytes", self._limits.bytes_per_second)
             return
-        held_before = len(self._held)
+        held_before, waited = len(self._held), self.state is State.AUTHENTICATING
         try:
             for frame in stream.decoder.feed(data):
                 if not self._frames.take(1, now.monotonic):
@@ -91,7 +91,9 @@ class Session:
         except FrameError as error:
             self.close(error.code, error.message)
             return
-        if len(self._held) > held_before:
+        # A frame that comes in pieces is held no less than one that comes at once.
+        begun = self.state is State.AUTHENTICATING and stream.decoder.pending > 0
+        if waited or begun or len(self._held) > held_before:
             self._held_bytes += len(data)
             if self._held_bytes > self._limits.auth_pending_bytes:
                 self.close(

@@ -86,9 +86,7 @@ class WebSocketSession:
         try:
             message = messages.read(data, text, self._limits)
         except FrameError as error:
-            # So that the session knows a stream on which to say why it closes.
-            self._call(self._handler.stream_data, messages.stream_of(data, text), b"", False, True)
-            self.fail(error.code, error.message)
+            self.fail(error.code, error.message, messages.stream_of(data, text))
             return
         if not message.unreliable:
             self._call(self._handler.stream_data, message.stream, message.data, False, True)
@@ -97,9 +95,11 @@ class WebSocketSession:
         else:
             metrics.DATAGRAMS_DROPPED.labels("too_large").inc()
 
-    def fail(self, code: int, reason: str) -> None:
-        """The client sent what cannot be taken, or does not take what it is sent."""
+    def fail(self, code: int, reason: str, stream: int = messages.TEXT_STREAM) -> None:
+        """The client sent what cannot be taken (on `stream`, if that is known), or does not take what it is sent."""
         if not self._over and self._handler is not None:
+            # So that the session knows a stream on which to say why it closes, though it may be the first message.
+            self._call(self._handler.stream_data, stream, b"", False, True)
             self._call(self._handler.failed, code, reason)
             self.close(code, reason)
 

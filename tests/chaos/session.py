@@ -129,7 +129,10 @@ class Session:
 
     def _write(self, frame: dict[str, Any]) -> None:
         assert self._control is not None
-        self._control.write(encode_frame(frame, "json"))
+        try:
+            self._control.write(encode_frame(frame, "json"))
+        except RuntimeError as error:  # The gateway has reset the stream: the session's end is on its way.
+            raise ConnectionError(str(error)) from error
 
     async def _first(self, waiting: asyncio.Future[None]) -> None:
         """Wait for an answer, or the session's end."""

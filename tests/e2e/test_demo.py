@@ -75,9 +75,10 @@ async def headgate_dev(folder: Path, **settings: str) -> AsyncIterator[Demo]:
         await asyncio.wait_for(process.wait(), 30)
 
 
-async def join(browser: Browser, demo: Demo, name: str) -> Page:
-    """A page of its own context that has joined the room."""
+async def join(browser: Browser, demo: Demo, name: str, script: str = "") -> Page:
+    """A page of its own context that has joined the room; `script` runs in it before all others."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    await context.add_init_script(script)
     page = await context.new_page()
     await page.goto(f"{demo.url}/?name={name}")
     await expect(page.locator("#send-button")).to_be_enabled(timeout=20_000)
@@ -90,15 +91,16 @@ async def say(page: Page, text: str) -> None:
     await page.click("#send-button")
 
 
-async def move_pointer(page: Page, seen_by: Page, user: str) -> None:
-    """Move over the room until the other page shows the cursor: datagrams may be lost."""
+async def move_pointer(page: Page, seen_by: Page, user: str | None = None) -> None:
+    """Move over the room until the other page shows the cursor (of anybody): datagrams may be lost."""
+    shown_at = ".cursor" if user is None else f".cursor[data-user='{user}']"
     box = await page.locator("#messages").bounding_box()
     assert box is not None
 
     async def shown() -> bool:
         for step in (0.4, 0.45, 0.5):
             await page.mouse.move(box["x"] + box["width"] * step, box["y"] + box["height"] * step)
-        return await seen_by.locator(f".cursor[data-user='{user}']").count() == 1
+        return await seen_by.locator(shown_at).count() == 1
 
     await eventually(shown, 15)
 
@@ -193,13 +195,43 @@ async def test_the_stand_in_application_answers_and_says_what_it_is(tmp_path: Pa
         assert "not Laravel" in demo.log.read_text()
 
 
-async def test_a_browser_without_webtransport_is_told(tmp_path: Path) -> None:
-    """Clear words take the place of a room that cannot be joined."""
+#: What a page finds in place of WebTransport: nothing, or one whose packets are stopped on their way.
+MISSING = "delete globalThis.WebTransport"
+BLOCKED = """globalThis.WebTransport = class {
+  constructor() { this.ready = this.closed = Promise.reject(new Error("blocked")); this.ready.catch(() => {}); }
+  close() {}
+}"""
+
+
+async def test_a_browser_without_webtransport_uses_websocket(tmp_path: Path) -> None:
+    """Where WebTransport is missing or cannot connect the page says that it speaks WebSocket, and shares the room."""
+    async with chromium("--ignore-certificate-errors") as browser, headgate_dev(tmp_path) as demo:
+        other = await join(browser, demo, "Other")
+        await expect(other.locator("#transport")).to_have_text("WebTransport")
+        for number, script in enumerate((MISSING, BLOCKED), start=1):
+            page = await join(browser, demo, f"Plain{number}", script)
+            await expect(page.locator("#transport")).to_have_text("WebSocket")
+            await say(page, f"over WebSocket {number}")
+            await expect(page.locator("#messages .own[data-stage=stored]")).to_have_count(1, timeout=15_000)
+            await expect(other.locator("#messages [data-message]", has_text=f"over WebSocket {number}")).to_have_count(
+                1
+            )
+            await expect(page.locator("#members [data-user]")).to_have_count(2)
+            await move_pointer(page, other)
+            await move_pointer(other, page)
+            await page.context.close()
+            await expect(other.locator("#members [data-user]")).to_have_count(1)
+
+
+async def test_a_gateway_that_nothing_reaches(tmp_path: Path) -> None:
+    """Neither transport connects, here because the certificate is not trusted: the page says what to look at."""
     async with chromium() as browser, headgate_dev(tmp_path) as demo:
         page = await browser.new_page()
-        await page.goto(f"{demo.url}/?nowt=1")
-        await expect(page.locator("#status")).to_have_attribute("data-state", "unsupported")
-        await expect(page.locator("body")).to_contain_text("WebTransport")
+        await page.add_init_script(BLOCKED)
+        await page.goto(f"{demo.url}/?name=Nobody")
+        await expect(page.locator("#notice-title")).to_have_text("The gateway cannot be reached")
+        await expect(page.locator("#notice-more")).to_contain_text("certificate")
+        await expect(page.locator("#notice-next")).to_contain_text("Reconnects in")
 
 
 async def test_nothing_is_left_running_when_dev_is_killed(tmp_path: Path) -> None:

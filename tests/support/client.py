@@ -81,6 +81,9 @@ class Party(Generic[AnyCarrier]):
         self.received: list[dict[str, Any]] = []
         self.session = ""
         self.user: str | None = None
+        self.pings = 0
+        """How often the gateway asked."""
+        self.answers_pings = True
         self._control: Stream | None = None
         self._encoding: Encoding = "json"
         self._reader: asyncio.Task[None] | None = None
@@ -177,7 +180,9 @@ class Party(Generic[AnyCarrier]):
             except TimeoutError:
                 continue
             if frame.get("type") == "ping":
-                await self.send({"type": "pong"})
+                self.pings += 1
+                if self.answers_pings:
+                    await self.send({"type": "pong"})
             self.received.append(frame)
             self._arrived.set()
 

@@ -58,8 +58,8 @@ function setUpViews() {
 function follow(connection, { me, room, log, status, notice }) {
   connection.addEventListener('roundtrip', ({ detail }) => status.roundTrip(detail));
   connection.addEventListener('state', ({ detail }) => {
-    const { state, welcome } = detail;
-    status.set(state, welcome?.sessionId);
+    const { state, welcome, transport } = detail;
+    status.set(state, welcome?.sessionId, transport);
     if (state === 'connecting') {
       notice.retrying();
     } else if (state === 'connected') {
@@ -88,11 +88,6 @@ async function start() {
   const notice = new Notice(() => connection.open());
   log.connect('/log');
   json('/config.json').then(showApplication, () => {});
-  if (new URLSearchParams(location.search).has('nowt') || !('WebTransport' in globalThis)) {
-    status.set('unsupported');
-    notice.unsupported();
-    return;
-  }
   follow(connection, { me, room, log, status, notice });
   me.name = await askName();
   connection.open();

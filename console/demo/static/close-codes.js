@@ -59,6 +59,7 @@ function unreachable(closure, url) {
     title: 'The gateway cannot be reached',
     arrived: `${url ?? 'The gateway'} did not answer${closure.reason ? ` (${closure.reason.replace(/\.$/, '')})` : ''}.`,
     advice:
-      'WebTransport is QUIC over UDP. Is the gateway running, and does a VPN, proxy or firewall let UDP through to this port?',
+      'Is the gateway running? WebTransport is QUIC over UDP, which a VPN, proxy or firewall may stop; WebSocket takes a certificate ' +
+      'that the browser trusts: open the address above in a tab of its own and accept it.',
   };
 }

@@ -15,8 +15,13 @@ export function backoff(failures, chance = Math.random()) {
   return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** failures) * (0.5 + chance / 2);
 }
 
+/** Whether this browser has WebTransport; `?nowt` in the page's address is for trying what happens without. */
+export function hasWebTransport() {
+  return 'WebTransport' in globalThis && !new URLSearchParams(location.search).has('nowt');
+}
+
 /**
- * Events: `state` with {state, welcome?, closure?, url?, retryIn?}, where state is connecting, connected or closed and retryIn is in
+ * Events: `state` with {state, welcome?, transport?, closure?, url?, retryIn?}, where state is connecting, connected or closed and retryIn is in
  * milliseconds, or null when nothing more is tried; and what the open session says: `frame`, `datagram`, `roundtrip`.
  */
 export class Connection extends EventTarget {
@@ -25,6 +30,7 @@ export class Connection extends EventTarget {
   #failures = 0;
   #timer = null;
   #run = 0;
+  #transport = hasWebTransport() ? 'webtransport' : 'websocket';
 
   /** @param {() => Promise<{url: string, certificateHash: string, token: string}>} prepare  called anew before each session,
    *  because certificate and token do not outlive a restart of the gateway */
@@ -65,6 +71,11 @@ export class Connection extends EventTarget {
       settings = await this.#prepare();
       if (run !== this.#run) return;
       closure = await this.#live(settings, run);
+      if (closure.by === 'unreachable' && this.#transport === 'webtransport' && run === this.#run) {
+        // UDP may be what does not get through.
+        this.#transport = 'websocket';
+        closure = await this.#live(settings, run);
+      }
     } catch (error) {
       closure = { by: 'server', code: null, reason: error.message };
     }
@@ -73,7 +84,7 @@ export class Connection extends EventTarget {
 
   /** Opens one session and follows it to its end; gives its Closure. */
   async #live(settings, run) {
-    const session = new Session(settings);
+    const session = new Session({ ...settings, transport: this.#transport });
     this.#session = session;
     for (const type of ['frame', 'datagram', 'roundtrip']) {
       session.addEventListener(type, ({ detail }) => {
@@ -82,8 +93,10 @@ export class Connection extends EventTarget {
     }
     const welcome = await session.open();
     const since = performance.now();
-    if (welcome && run === this.#run) this.#tell({ state: 'connected', welcome, url: settings.url });
+    if (welcome && run === this.#run) this.#tell({ state: 'connected', welcome, transport: this.#transport, url: settings.url });
     const closure = await session.closed;
+    // A gateway that neither reaches may be away: the better transport is tried first again.
+    if (closure.by === 'unreachable' && this.#transport === 'websocket' && hasWebTransport()) this.#transport = 'webtransport';
     if (welcome && performance.now() - since > STEADY_MS) this.#failures = 0;
     return closure;
   }

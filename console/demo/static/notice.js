@@ -1,4 +1,4 @@
-/** What stands between the reader and the room, in words: no WebTransport here, no gateway, a session that was closed. */
+/** What stands between the reader and the room, in words: no gateway, a session that was closed. */
 import { describe, mayReconnect } from './close-codes.js';
 import { byId, el } from './dom.js';
 
@@ -36,14 +36,6 @@ export class Notice {
     else this.#countDown(performance.now() + retryIn);
   }
 
-  unsupported() {
-    this.#show('This browser has no WebTransport', null);
-    this.#root.dataset.kind = 'unsupported';
-    byId('retry-button').hidden = true;
-    byId('notice-next').textContent = 'The log beside this goes on: it needs no WebTransport.';
-    byId('notice-more').replaceChildren(...(window.isSecureContext ? otherBrowsers() : otherAddress()));
-  }
-
   #show(title, advice) {
     clearInterval(this.#timer);
     this.#root.hidden = false;
@@ -60,27 +52,4 @@ export class Notice {
     show();
     this.#timer = setInterval(show, 500);
   }
-}
-
-function otherBrowsers() {
-  return [
-    el('p', {}, 'The room speaks to the gateway over WebTransport, streams and datagrams on one QUIC connection. To join:'),
-    el(
-      'ul',
-      {},
-      el('li', {}, el('strong', {}, 'Chrome, Edge or another Chromium'), ', version 100 or newer. The demo is tested with Chromium.'),
-      el('li', {}, el('strong', {}, 'Firefox'), ' 125 or newer has what is needed too, but the demo is not tested with it.'),
-      el('li', {}, 'Open the same address there: ', el('code', {}, `${location.origin}/`)),
-    ),
-  ];
-}
-
-/** Browsers offer WebTransport to secure contexts only, and plain http is one on localhost alone. */
-function otherAddress() {
-  const local = `http://localhost:${location.port || '80'}/`;
-  return [
-    el('p', {}, 'Browsers offer it only to pages from https or from this computer itself.'),
-    el('p', {}, 'This page came from ', el('code', {}, location.origin), '.'),
-    el('ul', {}, el('li', {}, 'On the computer that runs the gateway, open ', el('code', {}, local), '.')),
-  ];
 }

@@ -1,5 +1,5 @@
-/** One WebTransport session with the gateway: from the handshake and the auth frame to its end. It does not reconnect. */
-import { FrameSplitter, decodeDatagram, encodeDatagram, encodeFrame } from './frames.js';
+/** One session with the gateway: from the handshake and the auth frame to its end. It does not reconnect. */
+import { WebSocketCarrier, WebTransportCarrier } from './carriers.js';
 
 const HANDSHAKE_MS = 10_000;
 const AUTH_MS = 8_000;
@@ -14,9 +14,7 @@ const CLOSE_WITHIN_MS = 1_500;
  */
 export class Session extends EventTarget {
   #settings;
-  #transport = null;
-  #writer = null;
-  #datagrams = null;
+  #carrier = null;
   #ready = false;
   #lastWord = null;
   #pinged = null;
@@ -24,7 +22,8 @@ export class Session extends EventTarget {
   #resolveClosed;
   #ended = false;
 
-  /** @param {{url: string, certificateHash: string|null, token: string}} settings  the hash is SHA-256 in base64 */
+  /** @param {{url: string, certificateHash: string|null, token: string, transport: 'webtransport'|'websocket'}} settings  the hash is
+   *  SHA-256 in base64 */
   constructor(settings) {
     super();
     this.#settings = settings;
@@ -34,13 +33,18 @@ export class Session extends EventTarget {
   /** Opens the session; gives the gateway's auth_success, or null when it ended before (then see `closed`). */
   async open() {
     try {
-      this.#transport = new WebTransport(this.#settings.url, transportOptions(this.#settings.certificateHash));
-      this.#transport.closed.then(
-        ({ closeCode, reason }) => this.#end({ by: 'gateway', code: closeCode ?? null, reason: reason ?? '' }),
+      const Carrier = this.#settings.transport === 'websocket' ? WebSocketCarrier : WebTransportCarrier;
+      this.#carrier = new Carrier(this.#settings);
+      this.#carrier.closed.then(
+        ({ code, reason }) => this.#end({ by: 'gateway', code, reason }),
         (error) => this.#end(this.#cut(error)),
       );
       this.#after(HANDSHAKE_MS, () => this.#ready || this.#end(this.#cut(new Error('no answer in 10 s'))));
-      await this.#transport.ready;
+      await this.#carrier.open(
+        (frame) => this.#receive(frame),
+        (detail) => this.dispatchEvent(new CustomEvent('datagram', { detail })),
+        (reason) => this.#expectClose(reason),
+      );
       this.#ready = true;
       return await this.#authenticate();
     } catch (error) {
@@ -49,15 +53,14 @@ export class Session extends EventTarget {
     }
   }
 
-  /** Writes one frame to the control stream. A write that fails is told by `closed`. */
+  /** Writes one frame. A write that fails is told by `closed`. */
   send(frame) {
-    this.#writer?.write(encodeFrame(frame)).catch(() => {});
+    this.#carrier?.send(frame);
   }
 
-  /** Sends one datagram; dropped when the one before it is still waiting, since the next is newer. */
+  /** Sends one frame unreliably, or not at all. */
   sendDatagram(frame) {
-    if (!this.#datagrams || this.#datagrams.desiredSize <= 0) return;
-    this.#datagrams.write(encodeDatagram(frame)).catch(() => {});
+    this.#carrier?.sendDatagram(frame);
   }
 
   close(code = 0, reason = '') {
@@ -65,61 +68,16 @@ export class Session extends EventTarget {
   }
 
   async #authenticate() {
-    const control = await this.#transport.createBidirectionalStream();
-    const { datagrams } = this.#transport;
-    this.#writer = control.writable.getWriter();
-    this.#datagrams = (datagrams.createWritable?.() ?? datagrams.writable).getWriter();
-    this.#readDatagrams(datagrams.readable);
     const answer = new Promise((resolve) => {
       this.addEventListener('authenticated', (event) => resolve(event.detail), { once: true });
       this.closed.then(() => resolve(null));
     });
-    this.#readControl(control.readable);
     this.send({ type: 'auth', token: this.#settings.token, protocol: 1, id: 'auth' });
     const late = this.#after(AUTH_MS, () => this.#end(this.#cut(new Error('no answer to the auth frame'))));
     const welcome = await answer;
     clearTimeout(late);
     if (welcome) this.#startPings();
     return welcome;
-  }
-
-  async #readControl(readable) {
-    const splitter = new FrameSplitter();
-    const reader = readable.getReader();
-    try {
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        for (const frame of splitter.push(value)) this.#receive(frame);
-      }
-      this.#expectClose('The gateway ended the control stream.');
-    } catch (error) {
-      this.#expectClose(error.message);
-    }
-  }
-
-  async #readDatagrams(readable) {
-    const reader = readable.getReader();
-    try {
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return;
-        this.#receiveDatagram(value);
-      }
-    } catch {
-      // The session is over; `closed` says why.
-    }
-  }
-
-  #receiveDatagram(bytes) {
-    let frame;
-    try {
-      frame = decodeDatagram(bytes);
-    } catch (error) {
-      console.warn('A datagram could not be read:', error.message);
-      return;
-    }
-    this.dispatchEvent(new CustomEvent('datagram', { detail: frame }));
   }
 
   #receive(frame) {
@@ -187,16 +145,10 @@ export class Session extends EventTarget {
     this.#ended = true;
     for (const timer of this.#timers) clearTimeout(timer);
     try {
-      this.#transport?.close({ closeCode: closure.by === 'page' ? closure.code : 0, reason: '' });
+      this.#carrier?.close(closure.by === 'page' ? closure.code : 0);
     } catch {
       // Already closed by the other side.
     }
     this.#resolveClosed(this.#lastWord && closure.by !== 'page' ? { by: 'gateway', ...this.#lastWord } : closure);
   }
-}
-
-function transportOptions(certificateHash) {
-  if (!certificateHash) return {};
-  const value = Uint8Array.from(atob(certificateHash), (character) => character.charCodeAt(0));
-  return { serverCertificateHashes: [{ algorithm: 'sha-256', value }] };
 }

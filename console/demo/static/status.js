@@ -1,19 +1,21 @@
 /** The header's account of the connection. */
 import { byId, duration, shortId, svg } from './dom.js';
 
-const WORDS = { connecting: 'Connecting', connected: 'Connected', closed: 'Disconnected', unsupported: 'Not supported' };
+const WORDS = { connecting: 'Connecting', connected: 'Connected', closed: 'Disconnected' };
+const TRANSPORTS = { webtransport: 'WebTransport', websocket: 'WebSocket' };
 const SAMPLES = 24;
 
 export class Status {
   #root = byId('status');
   #samples = [];
 
-  /** @param {'connecting'|'connected'|'closed'|'unsupported'} state */
-  set(state, sessionId = null) {
+  /** @param {'connecting'|'connected'|'closed'} state */
+  set(state, sessionId = null, transport = null) {
     this.#root.dataset.state = state;
     byId('status-text').textContent = WORDS[state];
     byId('facts').hidden = state !== 'connected';
     if (state !== 'connected') return;
+    byId('transport').textContent = TRANSPORTS[transport];
     byId('session-id').textContent = shortId(sessionId);
     byId('session-id').title = sessionId;
     byId('session-id').dataset.session = sessionId;
