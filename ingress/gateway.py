@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -66,6 +67,8 @@ class Gateway:
         )
         self._draining = False
         self._lasting: set[asyncio.Task[None]] = set()
+        self._last: dict[str, asyncio.Task[None]] = {}
+        """By session, its append that is repeated until it is confirmed."""
         self._ticker: asyncio.Task[None] | None = None
 
     def admit(self, request: SessionRequest) -> Admission:
@@ -119,13 +122,26 @@ class Gateway:
         await cancel(self._ticker, *self._lasting)
 
     def _append_lasting(self, key: str, entry: Entry) -> None:
-        # Queued now, not when the task first runs: what the session sends next must come after it.
-        first = self._appender.append(key, entry)
-        task = asyncio.create_task(self._append_until_confirmed(first, key, entry))
+        before = self._last.get(entry.session)
+        # Queued now, not when the task first runs: what the session sends next must come after it. But a session's end
+        # waits for its beginning, which may have to be repeated.
+        first = self._appender.append(key, entry) if before is None else None
+        task = asyncio.create_task(self._append_until_confirmed(before, first, key, entry))
         self._lasting.add(task)
-        task.add_done_callback(self._lasting.discard)
+        self._last[entry.session] = task
+        task.add_done_callback(partial(self._lasting_done, entry.session))
 
-    async def _append_until_confirmed(self, append: asyncio.Future[str], key: str, entry: Entry) -> None:
+    def _lasting_done(self, session: str, task: asyncio.Task[None]) -> None:
+        self._lasting.discard(task)
+        if self._last.get(session) is task:
+            del self._last[session]
+
+    async def _append_until_confirmed(
+        self, before: asyncio.Task[None] | None, append: asyncio.Future[str] | None, key: str, entry: Entry
+    ) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        append = append or self._appender.append(key, entry)
         failures = 0
         while True:
             try:

@@ -77,10 +77,12 @@ class SparingQuicConnection(BoundedQuicConnection):
         )
 
     def _has_to_acknowledge(self, now: float) -> bool:
-        ack_at = self._spaces[Epoch.ONE_RTT].ack_at
+        space = self._spaces[Epoch.ONE_RTT]
+        ack_at = space.ack_at
         if ack_at is None:
             return False
-        # Credit is granted anew with half a window that was used.
-        return (
+        # A gap may be a loss that the client should learn of at once (RFC 9000, section 13.2.1); credit is granted anew
+        # with half a window that was used.
+        return len(space.ack_queue) > 1 or (
             ack_at <= now or self._unanswered >= _ACK_EVERY or self._unanswered_bytes >= self._limits.stream_window // 2
         )

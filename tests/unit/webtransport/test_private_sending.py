@@ -67,6 +67,16 @@ def test_every_second_packet_is_acknowledged_at_once(pair: Pair) -> None:
     assert sent(pair) == 1
 
 
+def test_a_gap_is_told_at_once(pair: Pair) -> None:
+    """A packet that comes after one that is missing is acknowledged without delay (RFC 9000, section 13.2.1)."""
+    sent(pair)
+    stream_id = pair.client_stream(b"lost")
+    assert pair.client.datagrams_to_send(pair.now)
+    pair.client.send_stream_data(stream_id, b"arrives")
+    arrives(pair)
+    assert pair.quic.has_to_send(pair.now)
+
+
 def test_what_waits_for_room_is_sent_when_there_is_some(pair: Pair) -> None:
     """More than the congestion window holds goes on as soon as the client acknowledges, without anybody's asking."""
     stream_id = pair.client_stream(b"?")
