@@ -16,7 +16,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 from console.supervisor import Child, Program, Say
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable

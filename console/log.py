@@ -9,7 +9,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
 from console.embedded import log_of_dev
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.logs import configure_logs
 from runtime.settings import Settings, mask_url
 from schemas.errors import LogUnavailable

@@ -12,8 +12,8 @@ import redis.asyncio as aioredis
 
 from console.log import keys_of_log
 from console.records import order, streams, topic_of
-from runtime.bus.connection import connect
 from runtime.bus.cursor import Batch, follow
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.entry import Entry

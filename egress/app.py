@@ -19,8 +19,9 @@ from egress.router import DatagramRouter, Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
-from runtime.bus.connection import LogConnection, connect
+from runtime.bus.connection import LogConnection
 from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.servers import connect
 from runtime.bus.trim import Trimmer
 from runtime.http import HttpServer
 from runtime.logs import configure_logs

@@ -26,7 +26,8 @@ from ingress.websocket.proxies import TrustedProxies
 from ingress.webtransport.private import FlowLimits
 from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
-from runtime.bus.connection import LogConnection, connect
+from runtime.bus.connection import LogConnection
+from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health, serve
 from runtime.settings import Settings

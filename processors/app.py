@@ -24,8 +24,9 @@ from processors.persistence.handler import PersistenceHandler
 from processors.persistence.store import Archive
 from runtime import service
 from runtime.bus.appender import Appender
-from runtime.bus.connection import LogConnection, connect
+from runtime.bus.connection import LogConnection
 from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health
 from runtime.settings import Settings

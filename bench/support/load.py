@@ -176,6 +176,7 @@ class ClosedLoop:
         """Load for `warm_up` + `seconds`, of which the first part is not counted; then wait for at most `patience`."""
         for session in self._sessions:
             session.on_line = self._line
+        self._none_waiting.clear()
         self._sending = True
         with quiet_collector():
             for session in self._sessions:

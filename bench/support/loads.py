@@ -61,7 +61,9 @@ class PackedLoop:
             self._writes[session] = itertools.cycle([(write, count) for write in writes])
 
     async def run(self, seconds: float, warm_up: float, patience: float, meter: Meter) -> Accepted:
-        """As that of ClosedLoop."""
+        """As that of ClosedLoop; may be called again."""
+        self._sending = True
+        self._none_missing.clear()
         with quiet_collector():
             for session in self._sessions:
                 session.on_data = self._data
@@ -206,7 +208,8 @@ class Handshakes:
         self._failed = ""
 
     async def run(self, seconds: float, warm_up: float, patience: float, meter: Meter) -> Accepted:
-        """`messages` are the sessions that were accepted."""
+        """`messages` are the sessions that were accepted; may be called again."""
+        self._ended = False
         with quiet_collector():
             tasks = [asyncio.create_task(self._connect()) for _ in range(_CONNECTING)]
             await asyncio.sleep(warm_up)

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from console.records import order, record, streams, to_json
 from runtime.backoff import backoff
-from runtime.bus.connection import connect
 from runtime.bus.cursor import Batch, follow
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.entry import Entry

@@ -10,7 +10,7 @@ from typing import Any
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError, TimeoutError
 
-from runtime.bus.connection import SOCKET_TIMEOUT_S
+from runtime.bus.servers import SOCKET_TIMEOUT_S
 
 
 async def round_trip(client: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from redis.exceptions import RedisError, ResponseError
 
 from runtime.bus.assurance import Assurance
-from runtime.bus.connection import SOCKET_TIMEOUT_S
+from runtime.bus.servers import SOCKET_TIMEOUT_S
 from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
@@ -59,7 +59,7 @@ def _xadd(key: bytes, entry: Entry, maxlen: int | None) -> bytes:
 def _template(names: tuple[bytes, ...], maxlen: int | None) -> bytes:
     trim = [] if maxlen is None else [b"MAXLEN", b"~", b"%d" % maxlen]
     count = 3 + len(trim) + 2 * len(names)
-    head = pack([b"XADD"]).partition(b"\r\n")[2] + _VALUE + b"".join(map(_bulk, [*trim, b"*"]))
+    head = _bulk(b"XADD") + _VALUE + b"".join(map(_bulk, [*trim, b"*"]))
     return b"*%d\r\n" % count + head + b"".join(_bulk(name) + _VALUE for name in names)
 
 

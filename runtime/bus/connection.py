@@ -19,8 +19,6 @@ from redis.exceptions import (
 )
 
 from runtime.bus.assurance import Assurance
-from runtime.bus.servers import SOCKET_TIMEOUT_S as SOCKET_TIMEOUT_S
-from runtime.bus.servers import connect as connect
 from runtime.settings import Settings, mask_url
 from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable

@@ -186,6 +186,8 @@ class Lanes:
         received = lane[0]
         partition, stream_id = received.partition, received.stream_id
         async with self._alone:
+            if not self._begins(partition):
+                return Verdict.LATER  # It was given up or lost while this one waited for its turn.
             if received.attempt > self._max_attempts:
                 error = f"its process ended {received.attempt - 1} times while handling it"
                 await self._settle(received, Outcome.dead(error))

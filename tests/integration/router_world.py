@@ -15,8 +15,8 @@ from egress.directory import Directory
 from egress.router import Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import (

@@ -15,7 +15,7 @@ import redis.asyncio as aioredis
 
 from egress.app import build
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.http import HttpServer
 from runtime.settings import Settings
 from schemas.entry import Entry

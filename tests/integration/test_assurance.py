@@ -12,7 +12,8 @@ import pytest
 from console.embedded import find_server
 from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
-from runtime.bus.connection import check_server, connect
+from runtime.bus.connection import check_server
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable

@@ -18,7 +18,8 @@ from redis.exceptions import RedisError
 
 from console.demo.feed import Feed, Viewer
 from console.embedded import EmbeddedRedis, log_of_dev
-from runtime.bus.connection import connect, durability
+from runtime.bus.connection import durability
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable

@@ -23,7 +23,7 @@ from ingress.deliveries import Deliveries
 from ingress.hub import Hub
 from processors.auth.store import AuthStore
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.gateways import LOST, Gateways
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry

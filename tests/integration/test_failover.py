@@ -10,8 +10,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from runtime.bus.connection import LogConnection, connect
+from runtime.bus.connection import LogConnection
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from tests.support.bus import bus_settings, running_bus

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from ingress import app
 from ingress.app import Listener
 from ingress.server.certificates import certificate_hash, development_certificate
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import AuthenticatedDelivery, AuthRequested

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from runtime.bus.appender import Appender
-from runtime.bus.connection import LogConnection, check_server, connect, durability
+from runtime.bus.connection import LogConnection, check_server, durability
 from runtime.bus.cursor import follow
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable

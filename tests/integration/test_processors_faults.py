@@ -18,7 +18,7 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from schemas.entry import Entry
 from schemas.events import AuthRequested, DatagramReceived, SessionClosed, SubscribeRequested
 from tests.integration.processors_world import (

@@ -23,7 +23,7 @@ from ingress.server.certificates import CertificateError, certificate_hash, deve
 from ingress.server.transport import Admission, Transport
 from ingress.websocket.listener import WebSocketListener, bind
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.errors import ConfigurationError

@@ -17,11 +17,11 @@ from egress.topics.store import TopicStore
 from ingress.hub import Hub
 from ingress.session import Outgoing
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
 from runtime.bus.cursor import follow
 from runtime.bus.group import ConsumerGroup, by_partition, by_session
 from runtime.bus.lanes import Handler, one_by_one
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry

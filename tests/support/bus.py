@@ -9,11 +9,10 @@ from typing import cast
 import redis.asyncio as aioredis
 
 from runtime.bus.appender import Appender
-from runtime.bus.connection import connect
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
-from runtime.bus.servers import sentinels_of
+from runtime.bus.servers import connect, sentinels_of
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry

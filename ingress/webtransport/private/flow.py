@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aioquic.h3.connection import (
-    ErrorCode,
-)
+from aioquic.h3.connection import ErrorCode
 from aioquic.quic.connection import QuicConnection, QuicConnectionError, QuicReceiveContext
 from aioquic.quic.events import QuicEvent
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
@@ -34,16 +32,14 @@ MAX_CRYPTO_BYTES: Final = 8192
 #: are a tenth of the bytes that their handling is worth.
 MAX_RECEIVED_DATAGRAMS: Final = 128
 
-
 #: See the package.
 LEANED_ON: Final[LeanedOn] = (
-    ("H3Connection", "_get_or_create_stream", "marking the streams that are opened here, and ending them"),
     ("QuicConnection", "_write_connection_limits", "a fixed window of credit per connection"),
     ("QuicConnection", "_write_stream_limits", "a fixed window of credit per stream"),
     ("QuicConnection", "_local_max_data", "a fixed window of credit per connection"),
     ("QuicConnection", "_local_max_streams_bidi", "limits on streams"),
     ("QuicConnection", "_local_max_streams_uni", "limits on streams"),
-    ("QuicConnection", "_streams", "bytes that wait to be acknowledged"),
+    ("QuicConnection", "_streams", "a fixed window of credit per connection"),
     ("QuicConnection", "_crypto_streams", "a bound on the pieces of a handshake"),
     ("QuicConnection", "_handle_crypto_frame", "a bound on the bytes of a handshake"),
     ("QuicConnection", "_get_or_create_stream", "a bound on the pieces of a stream"),

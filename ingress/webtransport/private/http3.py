@@ -23,8 +23,6 @@ from aioquic.quic.connection import QuicConnection
 
 from ingress.webtransport.private.leaned_on import LeanedOn
 
-# Re-exported by aioquic.buffer, which type checkers do not take for an export.
-
 #: What a server says so that each generation of clients goes on (draft-ietf-webtrans-http3): Chromium wants
 #: the first. Draft 15's 0x2c7cf000 is left out: it promises RESET_STREAM_AT, which aioquic does not have.
 SETTINGS_WEBTRANSPORT: Final = {
@@ -50,8 +48,7 @@ LEANED_ON: Final[LeanedOn] = (
     ("H3Connection", "_blocked_streams", "a QPACK decoder without a dynamic table"),
     ("H3Connection", "_decoder", "a QPACK decoder without a dynamic table"),
     ("H3Connection", "_peer_control_stream_id", "a bound on the size of control frames"),
-    ("QuicConnection", "_streams", "bytes that wait to be acknowledged"),
-    ("QuicConnection", "_get_or_create_stream", "a bound on the pieces of a stream"),
+    ("QuicConnection", "_streams", "whether a stream can be written"),
     ("H3Connection", "_decode_headers", "a bound on the size of header sections"),
     ("QuicStreamSender", "_reset_error_code", "whether a stream can be written"),
 )
