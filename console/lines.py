@@ -98,6 +98,10 @@ def _code(data: dict[str, Any]) -> str:
     return _joined(data.get("code"), data.get("reason"), data.get("by") and f"by the {data['by']}")
 
 
+def _generation(data: dict[str, Any]) -> str:
+    return f"generation {data.get('generation')}"
+
+
 def _person(data: dict[str, Any]) -> str:
     info = data.get("info")
     name = info.get("name") if isinstance(info, dict) else None
@@ -107,8 +111,13 @@ def _person(data: dict[str, Any]) -> str:
 _SUMMARIES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "session.opened": lambda data: _joined(data.get("transport"), data.get("address"), data.get("origin")),
     "session.auth_requested": lambda data: _joined(
-        "token sealed", data.get("protocol") and f"protocol {data['protocol']}"
+        "token sealed",
+        data.get("protocol") and f"protocol {data['protocol']}",
+        data.get("resume") and f"resumes {short_session(data['resume']['session'])}",
     ),
+    "session.resumed": _generation,
+    "session.restored": _generation,
+    "session.disconnected": lambda data: _joined(_generation(data), _code(data)),
     "session.authenticated": _person,
     "session.auth_failed": lambda data: str(data.get("error") or ""),
     "session.closed": _code,

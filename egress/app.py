@@ -43,10 +43,14 @@ from schemas.events import (
     PublicationDelivery,
     SessionAuthenticated,
     SessionClosed,
+    SessionDisconnected,
     SessionEnded,
+    SessionRestored,
+    SessionRestoredDelivery,
     SubscribedDelivery,
     SubscriptionEnded,
     SubscriptionGranted,
+    SupersededDelivery,
     UnsubscribedDelivery,
 )
 
@@ -57,6 +61,7 @@ MAX_BATCH: Final = 256
 #: What the router reads, and what it writes for gateways.
 OUTBOUND: Final[tuple[type[Event], ...]] = (
     SessionAuthenticated,
+    SessionRestored,
     AuthFailed,
     SessionEnded,
     DisconnectRequested,
@@ -67,6 +72,8 @@ OUTBOUND: Final[tuple[type[Event], ...]] = (
 DELIVERIES: Final[tuple[type[Event], ...]] = (
     AuthenticatedDelivery,
     AuthFailedDelivery,
+    SessionRestoredDelivery,
+    SupersededDelivery,
     SubscribedDelivery,
     UnsubscribedDelivery,
     PublicationDelivery,
@@ -147,7 +154,11 @@ def _streams(
         "egress",
         [router, datagrams],
         reads={keys.outbound(0): OUTBOUND, keys.datagrams(keys.outbound(0)): [DatagramPublished]},
-        writes={keys.inbound(0): [SessionClosed], gateway: DELIVERIES, keys.datagrams(gateway): [DatagramDelivery]},
+        writes={
+            keys.inbound(0): [SessionDisconnected, SessionClosed],
+            gateway: DELIVERIES,
+            keys.datagrams(gateway): [DatagramDelivery],
+        },
     )
 
 

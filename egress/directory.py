@@ -17,8 +17,6 @@ from egress.routing.notes import ChannelJoined, ChannelLeft, Note, SessionListed
 from schemas.keys import Keys, partition_of
 from schemas.topics import channel_topic, session_topic
 
-#: Sessions resume under their id with a higher generation; the first is 1.
-_FIRST_GENERATION: Final = 1
 #: Records that are read in one round trip when all are gone through.
 _SCAN: Final = 1000
 
@@ -97,7 +95,7 @@ class Directory:
                     "user": note.user,
                     "gateway": note.gateway,
                     "connectedAt": note.connected_at,
-                    "generation": _FIRST_GENERATION,
+                    "generation": note.generation,
                 }
                 pipeline.hset(self._keys.sessions_of(session_topic(note.session)), note.session, orjson.dumps(record))
             case SessionUnlisted():

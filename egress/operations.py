@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.events import Position
+from schemas.events import FIRST_GENERATION, Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Grant:
     member: bytes | None = None
     """What other members see of the session's user; None: not a presence channel."""
     recover: Position | None = None
+    generation: int = FIRST_GENERATION
+    """Of the session's connection: a subscription that a later one has is left alone."""
     limited: bool = False
     """Whether the topic has at most HEADGATE_MAX_SESSIONS_PER_USER subscribers."""
 
@@ -80,6 +82,8 @@ class Granted:
     joined: bool
     """The first session of its user in this presence channel."""
     gateways: tuple[str, ...]
+    former: str = ""
+    """The gateway that the session was reached through until now, if that was another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A repeated grant of a subscription that has ended since: nothing changed, nobody waits for it."""
+    """A grant for a subscription that has ended or moved on since: nothing changed, nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

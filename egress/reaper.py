@@ -1,16 +1,17 @@
-"""The reaper: ends the sessions of gateways that are lost.
+"""The reaper: ends what nobody else can end any more.
 
-It writes the `session.closed` that the gateway no longer can, to each session's inbound log, and so after all that the
-gateway had written: processors handle it as any other. Every egress process watches for itself. That is safe without
-a lease, since one script takes a session from the index and writes its end, and it costs one look a second.
+For a gateway that is lost it writes the `session.disconnected` that the gateway no longer can, to each session's
+inbound log, and so after all that the gateway had written. And it ends the sessions that were not resumed in time.
+Every egress process does so for itself. That is safe without a lease, since one script changes the record of sessions
+and writes what follows, and it costs one look a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
@@ -21,33 +22,22 @@ from egress.delivery import DeliveryStreams
 from egress.directory import Directory
 from egress.routing.liveness import Liveness
 from runtime.gateways import LOST, Gateways
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.tasks import cancel
-from schemas.entry import Entry
-from schemas.events import SessionClosed
-from schemas.ids import of_session_end
 
 log = structlog.get_logger()
 
 GATEWAYS_LOST: Final = Counter("headgate_reaper_gateways_lost", "Gateways that this process declared lost.")
-SESSIONS_ENDED: Final = Counter("headgate_reaper_sessions_ended", "Sessions that were ended in place of their gateway.")
+CONNECTIONS_LOST: Final = Counter(
+    "headgate_reaper_connections_lost", "Connections whose ends were written in place of their gateway."
+)
+SESSIONS_ENDED: Final = Counter("headgate_reaper_sessions_ended", "Sessions that were not resumed in time.")
 
-#: The reason in the end of a session whose gateway is lost.
+#: The reason in the end of a connection whose gateway is lost.
 REASON: Final = "gateway_lost"
 #: Seconds between looks. Shorter where the lease is short, so that a look never counts as slept through.
 LOOK_S: Final = 1.0
-#: Sessions that are ended in one round trip.
-BATCH: Final = 200
-
-#: KEYS: 1 inbound log, 2 the gateway's open sessions in it, 3 gateways with open sessions in it.
-#: ARGV: 1 session, 2 gateway, then the fields of its end. Gives 0 when the session has ended already.
-_END: Final = """
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
-redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
-redis.call('HDEL', KEYS[2], ARGV[1])
-if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[3], ARGV[2]) end
-return 1
-"""
 
 
 class Reaper:
@@ -68,6 +58,7 @@ class Reaper:
         self._directory = directory
         self._streams = streams
         self._gateways = Gateways(client, settings.keys)
+        self._sessions = SessionRecord(client, settings.keys, settings.resume_seconds)
         self._clock, self._now = clock, monotonic
         self._lease = settings.gateway_lease_seconds
         self._liveness = Liveness(self._lease)
@@ -91,6 +82,7 @@ class Reaper:
         while True:
             try:
                 await self.look()
+                await self.end_overdue()
                 await self._streams.tend()
             except RedisError as error:
                 log.warning("reaper.failed", error=type(error).__name__)
@@ -104,12 +96,17 @@ class Reaper:
             self._liveness.blind()
             raise
 
+    async def end_overdue(self) -> None:
+        """End the sessions that nobody resumed in time. Raises RedisError."""
+        for partition in range(self._keys.partitions):
+            SESSIONS_ENDED.inc(await self._sessions.end_overdue(partition, self._clock()))
+
     async def _look(self) -> None:
         beats: dict[str, float | None] = {**await self._gateways.beats()}
         self._streams.living(gateway for gateway, beat in beats.items() if beat != LOST)
-        open_in = await self._open_in()
-        lost = self._liveness.look(dict.fromkeys(open_in) | beats, self._now())
-        for gateway in beats.keys() | open_in.keys():
+        connected_in = await self._sessions.connected_in()
+        lost = self._liveness.look(dict.fromkeys(connected_in) | beats, self._now())
+        for gateway in beats.keys() | connected_in.keys():
             beat = beats.get(gateway)
             if beat != LOST and gateway not in lost:
                 continue
@@ -118,52 +115,17 @@ class Reaper:
                     continue
                 GATEWAYS_LOST.inc()
                 log.error("gateway.lost", gateway=gateway)
-            if partitions := open_in.get(gateway):
-                await self._end_sessions(gateway, partitions)
+            if partitions := connected_in.get(gateway):
+                await self._end_connections(gateway, partitions)
             elif not await self._is_listed(gateway):
                 await self._forget(gateway)
 
-    async def _open_in(self) -> dict[str, list[int]]:
-        """The gateways with open sessions, and the partitions that have these."""
-        pipeline = self._client.pipeline(transaction=False)
-        for partition in range(self._keys.partitions):
-            pipeline.smembers(self._keys.open_gateways(self._keys.inbound(partition)))
-        found: dict[str, list[int]] = {}
-        for partition, names in enumerate(await pipeline.execute()):
-            for name in names:
-                found.setdefault(name.decode(), []).append(partition)
-        return found
-
-    async def _end_sessions(self, gateway: str, partitions: list[int]) -> None:
-        ended = 0
+    async def _end_connections(self, gateway: str, partitions: list[int]) -> None:
+        lost = 0
         for partition in partitions:
-            inbound = self._keys.inbound(partition)
-            keys = [inbound, self._keys.open_sessions(inbound, gateway), self._keys.open_gateways(inbound)]
-            async for batch in self._batches(keys[1]):
-                pipeline = self._client.pipeline(transaction=False)
-                for session, user in batch:
-                    fields = self._closed(session, user, gateway).fields()
-                    pipeline.eval(_END, len(keys), *keys, session, gateway, *fields)
-                ended += sum(await pipeline.execute())
-        SESSIONS_ENDED.inc(ended)
-        log.warning("gateway.sessions_ended", gateway=gateway, sessions=ended)
-
-    async def _batches(self, key: str) -> AsyncIterator[list[tuple[str, str]]]:
-        """(session, user) of a gateway's open sessions; each at least once, though they are taken away meanwhile."""
-        cursor = 0
-        while True:
-            found: Any
-            cursor, found = await self._client.hscan(key, cursor, count=BATCH)
-            if found:
-                yield [(session.decode(), user.decode()) for session, user in found.items()]
-            if cursor == 0:
-                return
-
-    def _closed(self, session: str, user: str, gateway: str) -> Entry:
-        event = SessionClosed(code=0, reason=REASON, by="gateway")
-        return Entry.of(
-            event, id=of_session_end(session), ts=self._clock(), session=session, user=user, gateway=gateway
-        )
+            lost += await self._sessions.lose(gateway, partition, self._clock(), REASON)
+        CONNECTIONS_LOST.inc(lost)
+        log.warning("gateway.connections_ended", gateway=gateway, connections=lost)
 
     async def _is_listed(self, gateway: str) -> bool:
         """Whether sessions of `gateway` are in the directory: their ends are still on their way through the log."""

@@ -11,7 +11,8 @@ import structlog
 
 from ingress import metrics
 from ingress.hub import Hub
-from ingress.open_session import OpenSession, Surroundings, new_id
+from ingress.open_session import OpenSession, Surroundings, new_id, now
+from ingress.secrets import GatewaySecrets
 from ingress.server.transport import Admission, SessionHandler, SessionRequest, Transport
 from ingress.session import SessionLimits
 from runtime.backoff import backoff
@@ -22,7 +23,8 @@ from runtime.telemetry import Telemetry
 from schemas.close_codes import CloseCode
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
-from schemas.sealing import Sealer
+from schemas.events import FIRST_GENERATION, AuthenticatedDelivery, SessionDisconnected
+from schemas.ids import of_disconnection
 
 log = structlog.get_logger()
 
@@ -52,7 +54,7 @@ class Gateway:
     """The sessions of this process; a Component."""
 
     def __init__(self, settings: Settings, appender: Appender, telemetry: Telemetry) -> None:
-        self.hub = Hub()
+        self.hub = Hub(self._unclaimed)
         self._settings = settings
         self._appender = appender
         self._surroundings = Surroundings(
@@ -62,7 +64,7 @@ class Gateway:
             hub=self.hub,
             appender=appender,
             telemetry=telemetry,
-            sealer=Sealer(settings.secret_bytes()),
+            secrets=GatewaySecrets(settings),
             append_lasting=self._append_lasting,
         )
         self._draining = False
@@ -120,6 +122,27 @@ class Gateway:
     async def stop(self) -> None:
         """Stop watching."""
         await cancel(self._ticker, *self._lasting)
+
+    def _unclaimed(self, entry: Entry, event: AuthenticatedDelivery) -> None:
+        """The session has a connection that is gone already. Only one that was resumed is known to its client."""
+        end = SessionDisconnected(
+            generation=event.generation,
+            code=0,
+            reason="the connection was lost before the session was open",
+            by="client",
+            final=event.generation == FIRST_GENERATION,
+        )
+        ended = Entry.of(
+            end,
+            id=of_disconnection(entry.session, event.generation),
+            ts=now().wall_ms,
+            session=entry.session,
+            user=event.user or "",
+            gateway=entry.gateway,
+            traceparent=entry.traceparent,
+            cause=entry.id,
+        )
+        self._append_lasting(self._settings.keys.inbound_of(entry.session), ended)
 
     def _append_lasting(self, key: str, entry: Entry) -> None:
         before = self._last.get(entry.session)

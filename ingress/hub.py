@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ingress.session import Outgoing
 from schemas.entry import Entry
 from schemas.events import (
+    NO_STREAM,
     AuthenticatedDelivery,
     AuthFailedDelivery,
     DatagramDelivery,
@@ -18,10 +19,14 @@ from schemas.events import (
     Event,
     PresenceDelivery,
     PublicationDelivery,
+    SessionRestoredDelivery,
     SubscribedDelivery,
+    SupersededDelivery,
     UnsubscribedDelivery,
 )
-from schemas.topics import TopicKind, session_topic, split_topic
+from schemas.topics import TopicKind, channel_topic, session_topic, split_topic
+
+_CHANNELS: Final = channel_topic("")
 
 
 class Member(Protocol):
@@ -29,8 +34,14 @@ class Member(Protocol):
 
     @property
     def id(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    def become(self, session: str) -> None: ...
     def authenticated(self, event: AuthenticatedDelivery) -> None: ...
+    def restored(self, event: SessionRestoredDelivery) -> None: ...
+    def superseded(self) -> None: ...
     def auth_failed(self, event: AuthFailedDelivery) -> None: ...
+    def joined(self, topic: str, event: SubscribedDelivery) -> None: ...
     def subscribed(self, channel: str, event: SubscribedDelivery) -> None: ...
     def unsubscribed(self, channel: str, event: UnsubscribedDelivery) -> None: ...
     def publication(self, outgoing: Outgoing, stream: int) -> None: ...
@@ -47,11 +58,21 @@ class _Topic:
     offset: int = -1
 
 
+def _nobody(entry: Entry, event: AuthenticatedDelivery) -> None:
+    """Nobody wants to know."""
+
+
 class Hub:
     """Topics and their sessions on this gateway, kept up to date by the deliveries themselves."""
 
-    def __init__(self, remember: int = 10_000) -> None:
-        """`remember`: how many ids of deliveries without an offset are kept to recognise repeats."""
+    def __init__(
+        self, unclaimed: Callable[[Entry, AuthenticatedDelivery], None] = _nobody, remember: int = 10_000
+    ) -> None:
+        """`unclaimed` is told of verdicts for connections that are gone.
+
+        `remember`: how many ids of deliveries without an offset are kept to recognise repeats.
+        """
+        self._unclaimed = unclaimed
         self._members: dict[str, Member] = {}
         self._topics: dict[str, _Topic] = {}
         self._joined: dict[str, set[str]] = {}
@@ -73,13 +94,15 @@ class Hub:
         self._members[member.id] = member
         self.empty.clear()
 
-    def remove(self, session: str) -> None:
-        """A session is over."""
-        self._members.pop(session, None)
+    def remove(self, member: Member) -> None:
+        """A session has this connection no more."""
+        if self._members.get(member.id) is not member:
+            return
+        del self._members[member.id]
         if not self._members:
             self.empty.set()
-        for topic in self._joined.pop(session, ()):
-            self._leave(topic, session)
+        for topic in self._joined.pop(member.id, ()):
+            self._leave(topic, member.id)
 
     def deliver(self, entry: Entry) -> str:
         """Hand one delivery to whom it is for; gives `delivered`, `repeated` or `gone`. Raises InvalidEntry."""
@@ -98,28 +121,67 @@ class Hub:
             return self._each(self._others(entry.topic, event.exclude), lambda member: member.publication(presence, -1))
         if isinstance(event, DisconnectDelivery):
             return self._each(self._ordered(entry), lambda member: member.disconnect(event.code, event.reason))
+        if isinstance(event, AuthenticatedDelivery):
+            return self._authenticated(entry, event)
         member = self._members.get(entry.session)
         return self._personal(entry, event, member) if member else "gone"
 
+    def _authenticated(self, entry: Entry, event: AuthenticatedDelivery) -> str:
+        member = self._members.get(event.connection or entry.session)
+        if member is None:
+            self._unclaimed(entry, event)
+            return "gone"
+        if member.id != entry.session:
+            self._become(member, entry.session)
+        self._place(self._join(session_topic(member.id), member), event.epoch, event.offset)
+        member.authenticated(event)
+        return "delivered"
+
+    def _become(self, member: Member, session: str) -> None:
+        """A connection turns out to be that of a former session, which may have another one here."""
+        former = self._members.get(session)
+        if former is not None:
+            self.remove(former)
+            former.superseded()
+        del self._members[member.id]
+        member.become(session)
+        self._members[session] = member
+
     def _personal(self, entry: Entry, event: Event, member: Member) -> str:
-        if isinstance(event, AuthenticatedDelivery):
-            self._join(session_topic(member.id), member)
-            member.authenticated(event)
+        if isinstance(event, SupersededDelivery):
+            if member.generation < event.generation:
+                member.superseded()
         elif isinstance(event, AuthFailedDelivery):
             member.auth_failed(event)
-        elif isinstance(event, SubscribedDelivery):
-            topic = self._join(entry.topic, member)
-            if topic.epoch != event.epoch or topic.offset < event.offset:
-                topic.epoch, topic.offset = event.epoch, event.offset
-            kind, name = split_topic(entry.topic)
-            if kind is TopicKind.CHANNEL:
-                member.subscribed(name, event)
-        elif isinstance(event, UnsubscribedDelivery):
+        elif isinstance(event, SubscribedDelivery | UnsubscribedDelivery | SessionRestoredDelivery):
+            return self._of_generation(entry, event, member)
+        return "delivered"
+
+    def _of_generation(
+        self, entry: Entry, event: SubscribedDelivery | UnsubscribedDelivery | SessionRestoredDelivery, member: Member
+    ) -> str:
+        kind, name = split_topic(entry.topic)
+        if isinstance(event, UnsubscribedDelivery):
+            # Also what an earlier connection asked for, and what nobody did.
             self._leave(entry.topic, member.id)
-            kind, name = split_topic(entry.topic)
             if kind is TopicKind.CHANNEL:
                 member.unsubscribed(name, event)
+        elif event.generation != member.generation:
+            return "gone"
+        elif isinstance(event, SessionRestoredDelivery):
+            member.restored(event)
+        else:
+            self._place(self._join(entry.topic, member), event.epoch, event.offset)
+            if kind is TopicKind.CHANNEL:
+                member.subscribed(name, event)
+            else:
+                member.joined(entry.topic, event)
         return "delivered"
+
+    @staticmethod
+    def _place(topic: _Topic, epoch: str, offset: int) -> None:
+        if topic.epoch != epoch or topic.offset < offset:
+            topic.epoch, topic.offset = epoch, offset
 
     def _publication(self, entry: Entry, event: PublicationDelivery) -> str:
         topic = self._topics.get(entry.topic)
@@ -128,10 +190,13 @@ class Hub:
         if topic.epoch == event.epoch and event.offset <= topic.offset:
             return "repeated"
         topic.epoch, topic.offset = event.epoch, event.offset
-        outgoing = Outgoing(placed(event.frame, event.epoch, event.offset))
+        outgoing = placed(event.frame, entry.topic, event.epoch, event.offset)
         return self._each(
             self._others(entry.topic, event.exclude),
-            lambda member: member.publication(outgoing, event.stream),
+            # A stream is one of the connection that it was opened on.
+            lambda member: member.publication(
+                outgoing, event.stream if member.generation == event.generation else NO_STREAM
+            ),
         )
 
     @staticmethod
@@ -175,6 +240,8 @@ class Hub:
         return False
 
 
-def placed(frame: dict[str, Any], epoch: str, offset: int) -> dict[str, Any]:
-    """A broadcast with its place in the channel's history; what the application sent to a session stays as it is."""
-    return frame | {"epoch": epoch, "offset": offset} if frame.get("type") == "channel_broadcast" else frame
+def placed(frame: dict[str, Any], topic: str, epoch: str, offset: int) -> Outgoing:
+    """A publication with its place in the topic's history; a channel's frames have fields for it."""
+    if topic.startswith(_CHANNELS):
+        return Outgoing(frame | {"epoch": epoch, "offset": offset})
+    return Outgoing(frame, {"topic": topic, "epoch": epoch, "offset": offset})

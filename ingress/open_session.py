@@ -21,6 +21,7 @@ from ingress.session import (
     Now,
     OpenAndSend,
     Outgoing,
+    Secrets,
     Send,
     SendDatagram,
     Session,
@@ -29,21 +30,22 @@ from ingress.session import (
 from runtime.bus.appender import Appender
 from runtime.settings import Settings
 from runtime.telemetry import OpenSpan, Telemetry
-from schemas.close_codes import CloseCode
+from schemas.close_codes import CloseCode, reconnects
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.events import (
     AuthenticatedDelivery,
     AuthFailedDelivery,
+    Connected,
     Event,
-    SessionClosed,
-    SessionOpened,
+    Party,
+    SessionDisconnected,
+    SessionRestoredDelivery,
     SubscribedDelivery,
     UnsubscribedDelivery,
 )
-from schemas.ids import of_session_end, uuid7
+from schemas.ids import of_disconnection, uuid7
 from schemas.keys import Keys
-from schemas.sealing import Sealer
 
 #: Codes that no application asks for.
 _OUR_OWN = frozenset({CloseCode.SHUTDOWN, CloseCode.CONNECTION_LIMIT})
@@ -74,7 +76,7 @@ class Surroundings:
     hub: Hub
     appender: Appender
     telemetry: Telemetry
-    sealer: Sealer
+    secrets: Secrets
     append_lasting: Callable[[str, Entry], None]
     """Appends to a stream what has no client that could send it again: repeated until it is confirmed."""
 
@@ -86,9 +88,8 @@ class OpenSession:
         self.id = session_id
         self._around = around
         self._transport = transport
-        self._core = Session(session_id, around.limits, self._seal, now())
-        self._by = "client"
-        self._logged = False
+        self._core = Session(session_id, around.limits, around.secrets, now())
+        self._by: Party = "client"
         self._unconfirmed = 0
         """Bytes of entries that are on their way to the log."""
         self._paused = False
@@ -106,14 +107,12 @@ class OpenSession:
         if not origin_allowed(request.origin, self._around.settings.allowed_origins):
             self._close(CloseCode.FORBIDDEN, "this origin may not connect: see HEADGATE_ALLOWED_ORIGINS")
             return
-        self._logged = True
-        event = SessionOpened(
+        self._core.connected = Connected(
             transport=request.transport,
             origin=request.origin or "",
             path=request.path.partition("?")[0],
             address=request.remote_address,
         )
-        self._append_lasting(event, new_id())
 
     def stream_data(self, stream_id: int, data: bytes, ended: bool, bidirectional: bool) -> None:
         """Bytes of a client's stream."""
@@ -146,18 +145,48 @@ class OpenSession:
         known = str(code) if code == 0 or code in CloseCode.__members__.values() else "other"
         metrics.CLOSED.labels(known, self._by).inc()
         self._core.closed()
-        self._around.hub.remove(self.id)
-        if self._logged:
-            text = reason or ("the connection was lost" if abrupt else "")
-            event = SessionClosed.model_validate({"code": code, "reason": text, "by": self._by})
-            self._append_lasting(event, of_session_end(self.id))
+        self._around.hub.remove(self)
+        if self._core.known and code != CloseCode.RESUMED_ELSEWHERE:
+            event = SessionDisconnected(
+                generation=self.generation,
+                code=code,
+                reason=reason or ("the connection was lost" if abrupt else ""),
+                by=self._by,
+                # A client that means to come back says so: it was cut off, or closes with a code that asks for it.
+                final=not abrupt and not reconnects(code),
+            )
+            self._append_lasting(event, of_disconnection(self.id, self.generation))
 
     # What the router delivers.
 
+    @property
+    def generation(self) -> int:
+        """Which of the session's connections this is."""
+        return self._core.generation
+
+    def become(self, session: str) -> None:
+        """This is a connection of a former session."""
+        self.id = session
+        self._log = self._around.keys.inbound_of(session)
+
     def authenticated(self, event: AuthenticatedDelivery) -> None:
         """The application knows who this is."""
-        self._core.authenticated(event, now())
+        self._core.authenticated(self.id, event, now())
         self._act()
+
+    def joined(self, topic: str, event: SubscribedDelivery) -> None:
+        """The session is on its user's topic."""
+        self._core.joined(topic, event, now())
+        self._act()
+
+    def restored(self, event: SessionRestoredDelivery) -> None:
+        """A resumed session gets its channels back."""
+        self._core.restored(event.channels, now())
+        self._act()
+
+    def superseded(self) -> None:
+        """The session goes on over a later connection."""
+        self._close(CloseCode.RESUMED_ELSEWHERE, "this session was resumed over another connection")
 
     def auth_failed(self, event: AuthFailedDelivery) -> None:
         """The application does not."""
@@ -166,7 +195,7 @@ class OpenSession:
 
     def subscribed(self, channel: str, event: SubscribedDelivery) -> None:
         """A channel was granted."""
-        self._core.subscribed(channel, event)
+        self._core.subscribed(channel, event, now())
         self._act()
 
     def unsubscribed(self, channel: str, event: UnsubscribedDelivery) -> None:
@@ -189,7 +218,7 @@ class OpenSession:
         self._close(code, reason, by="gateway" if code in _OUR_OWN else "application")
 
     def lost(self) -> None:
-        """This gateway was declared lost, and its sessions were ended."""
+        """This gateway was declared lost, and the ends of its connections were written."""
         self._close(CloseCode.STATE_LOST, "the gateway was silent too long: connect again")
 
     def tick(self) -> None:
@@ -334,10 +363,7 @@ class OpenSession:
             self._core.confirmed(append, entry_id)
         self._act_soon()
 
-    def _close(self, code: int, reason: str, by: str = "gateway") -> None:
+    def _close(self, code: int, reason: str, by: Party = "gateway") -> None:
         self._by = by
         self._core.close(code, reason)
         self._act()
-
-    def _seal(self, token: str) -> str:
-        return self._around.sealer.seal(token, self.id, os.urandom(12))

@@ -12,7 +12,6 @@ from fastapi import FastAPI, Response
 from processors.application import Application
 from processors.auth.client import AuthClient
 from processors.auth.handler import AuthHandler
-from processors.auth.store import AuthStore
 from processors.channels.client import ChannelsClient
 from processors.channels.datagrams import DatagramsHandler
 from processors.channels.handler import ChannelsHandler
@@ -29,6 +28,7 @@ from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.stream_app import StreamApplication
 from runtime.telemetry import Telemetry
@@ -82,8 +82,8 @@ class Plan:
 
     def _add_auth(self) -> None:
         client = AuthClient(self._application("auth"), self._settings.laravel_verify_path)
-        store = AuthStore(self._client, self._settings.keys)
-        handler = AuthHandler(client, store, Sealer(self._settings.secret_bytes()))
+        sessions = SessionRecord(self._client, self._settings.keys, self._settings.resume_seconds)
+        handler = AuthHandler(client, sessions, Sealer(self._settings.secret_bytes()))
         self.groups.append(
             ConsumerGroup(
                 *self._bus(), logs=self._inbound, group="auth", handler=entries(handler.handle), types=handler.TYPES
@@ -187,8 +187,10 @@ def _reads(settings: Settings) -> dict[str, list[type[events.Event]]]:
     inbound = f"{settings.prefix}{{in:p}}"
     return {
         inbound: [
-            events.SessionOpened,
             events.AuthRequested,
+            events.SessionOpened,
+            events.SessionResumed,
+            events.SessionDisconnected,
             events.SessionClosed,
             events.SubscribeRequested,
             events.Unsubscribed,
@@ -200,11 +202,13 @@ def _reads(settings: Settings) -> dict[str, list[type[events.Event]]]:
 
 
 def _writes(settings: Settings) -> dict[str, list[type[events.Event]]]:
-    outbound = f"{settings.prefix}{{out:q}}"
+    inbound, outbound = f"{settings.prefix}{{in:p}}", f"{settings.prefix}{{out:q}}"
     return {
+        inbound: [events.SessionOpened, events.SessionClosed],
         outbound: [
             events.SessionAuthenticated,
             events.AuthFailed,
+            events.SessionRestored,
             events.SessionEnded,
             events.SubscriptionGranted,
             events.SubscriptionEnded,

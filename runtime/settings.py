@@ -82,7 +82,10 @@ class Settings(BaseSettings):
     ingress_http_port: int = Field(9101, ge=0, le=65535, description="TCP port of that operator listener.")
     ingress_workers: int = Field(1, ge=1, le=64, description="Gateway processes that share the UDP port (Linux).")
     gateway_lease_seconds: float = Field(
-        10.0, ge=1, description="Silence after which a gateway is lost and its sessions are over."
+        10.0, ge=1, description="Silence after which a gateway is lost, and so are its connections."
+    )
+    resume_seconds: float = Field(
+        30.0, ge=0, description="How long a session without a connection waits to be resumed; 0: not at all."
     )
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")

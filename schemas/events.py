@@ -1,7 +1,8 @@
 """The event types: frozen facts in the past tense.
 
 `stream` is the id of the client's stream a frame came on (-1: no stream, push as the session prefers), `frame_id` the
-id the client chose for its frame. `frame` is a frame as it travels on the wire (docs/wire-protocol.md).
+id the client chose for its frame. `generation` says which of a session's connections that was: 1 is the first, and each
+that resumes the session has the next number. `frame` is a frame as it travels on the wire (docs/wire-protocol.md).
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from typing import Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 NO_STREAM: Final = -1
+FIRST_GENERATION: Final = 1
+
+Party = Literal["client", "gateway", "application"]
+"""Who ended something."""
 
 
 class Event(BaseModel):
@@ -32,13 +37,69 @@ class Position(BaseModel):
 class _Framed(Event):
     stream: int = NO_STREAM
     frame_id: str | None = None
+    generation: int = FIRST_GENERATION
 
 
 # The inbound log, written by gateways.
 
 
+class Connected(BaseModel):
+    """How a client reached the gateway."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    transport: str = ""
+    origin: str = ""
+    path: str = ""
+    address: str = ""
+
+
+class ResumeRequested(BaseModel):
+    """Which session a client wants to go on with; its secret was that of `generation`, which is the gateway's word."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    session: str
+    generation: int
+    position: Position | None = None
+    """In the session's own topic."""
+
+
+class AuthRequested(_Framed):
+    """The client sent its token; `token` is sealed (schemas.sealing), `protocol` is None for clients without one.
+
+    The entry's session is the one that it becomes, unless it is a former one that goes on.
+    """
+
+    TYPE: ClassVar[str] = "session.auth_requested"
+    token: str
+    protocol: int | None = None
+    connected: Connected = Connected()
+    resume: ResumeRequested | None = None
+
+
+class SessionResumed(Event):
+    """The session goes on over another connection. `positions`: where its client is, by topic."""
+
+    TYPE: ClassVar[str] = "session.resumed"
+    generation: int
+    positions: dict[str, Position] = {}
+
+
+class SessionDisconnected(Event):
+    """A connection of the session is gone. `final`: its client will not come back for the session."""
+
+    TYPE: ClassVar[str] = "session.disconnected"
+    generation: int
+    code: int
+    reason: str
+    by: Party
+    final: bool
+
+
+# The inbound log, written where sessions are kept (runtime.sessions).
+
+
 class SessionOpened(Event):
-    """A transport session was accepted; nobody is authenticated yet."""
+    """A client was authenticated: its session begins."""
 
     TYPE: ClassVar[str] = "session.opened"
     transport: str
@@ -47,21 +108,16 @@ class SessionOpened(Event):
     address: str
 
 
-class AuthRequested(_Framed):
-    """The client sent its token; `token` is sealed (schemas.sealing), `protocol` is None for clients without one."""
-
-    TYPE: ClassVar[str] = "session.auth_requested"
-    token: str
-    protocol: int | None = None
-
-
 class SessionClosed(Event):
-    """The session ended; `by` says who ended it."""
+    """The session ended, and cannot be resumed any more; `code`, `reason` and `by` are of its last connection's end."""
 
     TYPE: ClassVar[str] = "session.closed"
     code: int
     reason: str
-    by: Literal["client", "gateway", "application"]
+    by: Party
+
+
+# The inbound log, written by gateways, of open sessions.
 
 
 class SubscribeRequested(_Framed):
@@ -112,13 +168,28 @@ class DatagramReceived(Event):
 
 
 class SessionAuthenticated(_Framed):
-    """The application knows the token. `user` is None when it named nobody; `expires_at` is Unix ms."""
+    """The application knows the token. `user` is None when it named nobody; times are Unix ms.
+
+    `connection` is the session that the connection was to become: another one where a former session goes on.
+    """
 
     TYPE: ClassVar[str] = "session.authenticated"
     user: str | None
     info: Any = None
     expires_at: int | None = None
     protocol: int | None = None
+    connection: str = ""
+    since: int = 0
+    """When the session began."""
+    recover: Position | None = None
+
+
+class SessionRestored(Event):
+    """A session that was resumed is being subscribed to `channels` again: those that it had."""
+
+    TYPE: ClassVar[str] = "session.restored"
+    generation: int
+    channels: list[str]
 
 
 class AuthFailed(_Framed):
@@ -163,6 +234,7 @@ class MessagePublished(Event):
     TYPE: ClassVar[str] = "message.published"
     frame: dict[str, Any]
     stream: int = NO_STREAM
+    generation: int = FIRST_GENERATION
     exclude: str | None = None
 
 
@@ -178,9 +250,29 @@ class DatagramPublished(Event):
 
 
 class AuthenticatedDelivery(SessionAuthenticated):
-    """The session is authenticated and registered."""
+    """The session is authenticated and registered, and on its own topic as of `offset`.
+
+    `recovered`: `publications` is all that it missed there.
+    """
 
     TYPE: ClassVar[str] = "delivery.authenticated"
+    epoch: str = ""
+    offset: int = 0
+    recovered: bool = False
+    publications: list[dict[str, Any]] = []
+
+
+class SessionRestoredDelivery(SessionRestored):
+    """The session is about to be in these channels again."""
+
+    TYPE: ClassVar[str] = "delivery.restored"
+
+
+class SupersededDelivery(Event):
+    """The session goes on elsewhere: its connections before `generation` are over."""
+
+    TYPE: ClassVar[str] = "delivery.superseded"
+    generation: int
 
 
 class AuthFailedDelivery(AuthFailed):

@@ -37,6 +37,11 @@ def of_client_frame(lineage: str, frame_type: str, client_id: str) -> str:
     return derived(lineage, f"frame/{frame_type}/{client_id}")
 
 
-def of_session_end(session: str, generation: int = 1) -> str:
-    """The event id of the end of `session`: whoever sees it, the gateway or those who miss the gateway, it is one."""
-    return derived(session, f"closed/{generation}")
+def of_session_end(session: str) -> str:
+    """The event id of the end of `session`, which it has once."""
+    return derived(session, "closed")
+
+
+def of_disconnection(session: str, generation: int) -> str:
+    """The event id of the end of a session's connection: whoever sees it, its gateway or those who miss the gateway."""
+    return derived(session, f"disconnected/{generation}")

@@ -69,18 +69,23 @@ class Keys:
 
     @staticmethod
     def session_state(log: str, group: str, session: str) -> str:
-        """What one processor remembers of one open session, in the slot of the session's inbound log."""
+        """What is remembered of one session for one processor, in the slot of the session's inbound log."""
         return f"{log}:{group}:{session}"
 
     @staticmethod
-    def open_sessions(log: str, gateway: str) -> str:
-        """The sessions in `log` that a gateway has opened and nobody has ended (hash: id -> user, empty: nobody)."""
-        return f"{log}:open:{gateway}"
+    def connected(log: str, gateway: str) -> str:
+        """The sessions in `log` that are connected to a gateway (hash: id -> generation of the connection)."""
+        return f"{log}:connected:{gateway}"
 
     @staticmethod
-    def open_gateways(log: str) -> str:
+    def connected_gateways(log: str) -> str:
         """The gateways that have such sessions in `log` (set)."""
-        return f"{log}:open"
+        return f"{log}:connected"
+
+    @staticmethod
+    def disconnected(log: str) -> str:
+        """The sessions in `log` without a connection, by when they end unless resumed (sorted set: id -> Unix ms)."""
+        return f"{log}:disconnected"
 
     def sessions(self, partition: int) -> str:
         """Directory of live sessions whose session topic is in this outbound partition (hash: id -> JSON)."""

@@ -27,9 +27,12 @@ from schemas.events import (
     PresenceDelivery,
     PublicationDelivery,
     SessionAuthenticated,
+    SessionRestored,
+    SessionRestoredDelivery,
     SubscribedDelivery,
     SubscriptionEnded,
     SubscriptionGranted,
+    SupersededDelivery,
     UnsubscribedDelivery,
 )
 from schemas.ids import derived
@@ -52,6 +55,7 @@ def deliveries(plan: Plan, reply: Reply | None) -> list[Delivery]:
                 offset=reply.offset,
                 frame=event.frame,
                 stream=event.stream,
+                generation=event.generation,
                 exclude=event.exclude,
             )
             return _fan_out(entry, "publication", published, reply.gateways)
@@ -62,8 +66,10 @@ def deliveries(plan: Plan, reply: Reply | None) -> list[Delivery]:
         case SubscriptionEnded() as event, Ended():
             return _ended(entry, event, reply)
         case SessionAuthenticated() as event, Granted():
-            accepted = AuthenticatedDelivery.model_construct(**event.__dict__)
-            return _fan_out(entry, "authenticated", accepted, (entry.gateway,))
+            return _authenticated(entry, event, reply)
+        case SessionRestored() as event, None:
+            restored = SessionRestoredDelivery.model_construct(**event.__dict__)
+            return _fan_out(entry, "restored", restored, (entry.gateway,))
         case AuthFailed() as event, None:
             refused = AuthFailedDelivery.model_construct(**event.__dict__)
             return _fan_out(entry, "auth_failed", refused, (entry.gateway,))
@@ -73,7 +79,23 @@ def deliveries(plan: Plan, reply: Reply | None) -> list[Delivery]:
         case DatagramPublished() as event, Interest():
             datagram = DatagramDelivery.model_construct(**event.__dict__)
             return _fan_out(entry, "datagram", datagram, reply.gateways)
-    return []  # session.ended, and grants that were over before they were repeated: nobody is to be told.
+    return []  # session.ended, and grants that were over before they came: nobody is to be told.
+
+
+def _authenticated(entry: Entry, event: SessionAuthenticated, reply: Granted) -> list[Delivery]:
+    """The session's gateway is told, and the one that it was on before, if it was on another."""
+    accepted = AuthenticatedDelivery.model_construct(
+        **event.__dict__,
+        epoch=reply.epoch,
+        offset=reply.offset,
+        recovered=reply.recovered,
+        publications=_publications(reply.missed, entry.session),
+    )
+    superseded = SupersededDelivery.model_construct(generation=event.generation)
+    return [
+        *_fan_out(entry, "authenticated", accepted, (entry.gateway,)),
+        *_fan_out(entry, "superseded", superseded, (reply.former,) if reply.former else ()),
+    ]
 
 
 def _granted(entry: Entry, event: SubscriptionGranted, reply: Granted) -> list[Delivery]:
@@ -85,6 +107,7 @@ def _granted(entry: Entry, event: SubscriptionGranted, reply: Granted) -> list[D
     subscribed = SubscribedDelivery.model_construct(
         stream=event.stream,
         frame_id=event.frame_id,
+        generation=event.generation,
         epoch=reply.epoch,
         offset=reply.offset,
         recovered=reply.recovered,

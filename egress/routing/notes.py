@@ -12,12 +12,13 @@ from schemas.topics import TopicKind
 
 @dataclass(frozen=True, slots=True)
 class SessionListed:
-    """An authenticated session. `connected_at` is Unix ms."""
+    """An authenticated session. `connected_at` (Unix ms) is when it began, `generation` that of its connection."""
 
     session: str
     user: str | None
     gateway: str
     connected_at: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def note(plan: Plan, reply: Reply | None) -> Note | None:
     match plan.event, reply:
         case _, None | Full() | Gone():
             return None
-        case SessionAuthenticated(user=user), _:
-            return SessionListed(entry.session, user, entry.gateway, entry.ts)
+        case SessionAuthenticated() as event, _:
+            return SessionListed(entry.session, event.user, entry.gateway, event.since or entry.ts, event.generation)
         case SessionEnded(), _:
             return SessionUnlisted(entry.session)
         case _, Granted() if plan.kind is TopicKind.CHANNEL:

@@ -16,6 +16,7 @@ from schemas.events import (
     MessagePublished,
     SessionAuthenticated,
     SessionEnded,
+    SessionRestored,
     SubscriptionEnded,
     SubscriptionGranted,
 )
@@ -27,6 +28,7 @@ _JOINED: Final = frozenset({TopicKind.USER, TopicKind.CHANNEL})
 #: The outbound events and the kinds of topic each may be on.
 _TOPICS: Final[dict[str, frozenset[TopicKind]]] = {
     SessionAuthenticated.TYPE: _SESSION,
+    SessionRestored.TYPE: _SESSION,
     AuthFailed.TYPE: _SESSION,
     SessionEnded.TYPE: _SESSION,
     DisconnectRequested.TYPE: frozenset({TopicKind.SESSION, TopicKind.USER}),
@@ -38,6 +40,7 @@ _TOPICS: Final[dict[str, frozenset[TopicKind]]] = {
 _OF_A_SESSION: Final = frozenset(
     {
         SessionAuthenticated.TYPE,
+        SessionRestored.TYPE,
         AuthFailed.TYPE,
         SessionEnded.TYPE,
         SubscriptionGranted.TYPE,
@@ -45,7 +48,9 @@ _OF_A_SESSION: Final = frozenset(
     }
 )
 #: Events that are answered through the entry's gateway.
-_THROUGH_A_GATEWAY: Final = frozenset({SessionAuthenticated.TYPE, AuthFailed.TYPE, SubscriptionGranted.TYPE})
+_THROUGH_A_GATEWAY: Final = frozenset(
+    {SessionAuthenticated.TYPE, SessionRestored.TYPE, AuthFailed.TYPE, SubscriptionGranted.TYPE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +122,22 @@ def _operation(entry: Entry, event: Event, kind: TopicKind, presence: bool) -> O
                 entry.user,
                 member,
                 event.recover,
+                event.generation,
                 limited=kind is TopicKind.USER,
             )
         case SessionAuthenticated():
-            return Grant(entry.topic, entry.id, entry.session, entry.gateway, event.user or "")
+            return Grant(
+                entry.topic,
+                entry.id,
+                entry.session,
+                entry.gateway,
+                event.user or "",
+                recover=event.recover,
+                generation=event.generation,
+            )
         case SubscriptionEnded() | SessionEnded():
             return End(entry.topic, entry.id, entry.session)
-        case AuthFailed():
+        case AuthFailed() | SessionRestored():
             return None
     return Look(entry.topic)
 

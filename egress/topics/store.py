@@ -120,7 +120,7 @@ class TopicStore:
 def _subscriber(grant: Grant) -> tuple[bytes, ...]:
     """What the script is told of a new subscriber."""
     key = "" if grant.member is None else grant.user or grant.session
-    record = {"gateway": grant.gateway, "user": grant.user, "presence": key}
+    record = {"gateway": grant.gateway, "user": grant.user, "presence": key, "generation": grant.generation}
     where = grant.recover
     return (
         grant.session.encode(),
@@ -131,6 +131,7 @@ def _subscriber(grant: Grant) -> tuple[bytes, ...]:
         where.epoch.encode() if where else b"",
         b"%d" % where.offset if where else b"",
         b"1" if grant.limited else b"0",
+        b"%d" % grant.generation,
     )
 
 
@@ -154,7 +155,7 @@ def _reply(operation: Operation, answer: Any) -> Reply:
         case Grant() if len(answer) == 1:
             return Full(answer[0])
         case Grant():
-            epoch, offset, recovered, missed, joined, gateways, members = answer
+            epoch, offset, recovered, missed, joined, gateways, members, former = answer
             return Granted(
                 epoch=epoch.decode(),
                 offset=offset,
@@ -163,6 +164,7 @@ def _reply(operation: Operation, answer: Any) -> Reply:
                 members=None if operation.member is None else _descriptions(members),
                 joined=bool(joined),
                 gateways=_names(gateways),
+                former=former.decode(),
             )
 
 

@@ -3,6 +3,7 @@
 from ingress.session.core import Session
 from ingress.session.effects import Append, Close, Effect, OpenAndSend, Send, SendDatagram
 from ingress.session.limits import Now, SessionLimits
+from ingress.session.opening import Secrets
 from ingress.session.outgoing import Outgoing
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Now",
     "OpenAndSend",
     "Outgoing",
+    "Secrets",
     "Send",
     "SendDatagram",
     "Session",

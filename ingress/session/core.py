@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from ingress.session import requests
+from ingress.session import frames, requests
 from ingress.session.compression import expanded
 from ingress.session.effects import Append, Close, Effect
 from ingress.session.limits import Now, SessionLimits
+from ingress.session.opening import Opening, Secrets
 from ingress.session.outgoing import Outgoing
 from ingress.session.rate import TokenBucket
-from ingress.session.requests import BadRequest
+from ingress.session.requests import BadRequest, Wish
 from ingress.session.states import STEPS, State, Step
 from ingress.session.streams import ClientStream, ClientStreams
 from ingress.session.writer import Manner, Writer
-from schemas.close_codes import CloseCode, clip_reason, reconnects
+from schemas.close_codes import CloseCode, clip_reason
 from schemas.codec import FrameError, decode_frame
 from schemas.errors import ErrorCode, error_frame
-from schemas.events import NO_STREAM, AuthenticatedDelivery, AuthFailedDelivery, SubscribedDelivery
+from schemas.events import (
+    FIRST_GENERATION,
+    NO_STREAM,
+    AuthenticatedDelivery,
+    AuthFailedDelivery,
+    Connected,
+    Position,
+    ResumeRequested,
+    SessionResumed,
+    SubscribedDelivery,
+)
+from schemas.topics import session_topic
+
+#: Frames that may come for a session between the verdict and `auth_success`: moments, unless the log is away.
+MAX_EARLY: Final = 1000
 
 
 class Session:
     """The rules of one session. Every call may leave effects, which `effects()` hands out in order."""
 
-    def __init__(self, session_id: str, limits: SessionLimits, seal: Callable[[str], str], now: Now) -> None:
-        """`seal` makes a token unreadable before it is appended."""
+    def __init__(self, session_id: str, limits: SessionLimits, secrets: Secrets, now: Now) -> None:
         self.id = session_id
+        """Another one from when a former session is resumed."""
+        self.generation = FIRST_GENERATION
         self.state: State = State.GREETED
+        self.known = False
+        """Whether the application said who this is, and so whether there is a session beyond this gateway."""
         self.user = ""
+        self.connected = Connected()
+        """How the client came here."""
         self.channels: set[str] = set()
         """Channels whose grant has arrived."""
         self._limits = limits
-        self._seal = seal
+        self._secrets = secrets
         self._effects: list[Effect] = []
         self._streams = ClientStreams(limits.frame, limits.reply_timeout)
         self._writer = Writer(self._streams, self._effects)
@@ -41,6 +60,14 @@ class Session:
         self._datagrams = TokenBucket(limits.datagrams_per_second, now.monotonic)
         self._held: list[tuple[ClientStream, dict[str, Any]]] = []
         self._held_bytes = 0
+        self._positions: dict[str, Position] = {}
+        """Where the client is, in the topics of a session that it wants to resume."""
+        self._joined: tuple[str, SubscribedDelivery] | None = None
+        """The topic of its user, which can come before the verdict."""
+        self._opening: Opening | None = None
+        """From the verdict until the session is open."""
+        self._early: list[tuple[int, dict[str, Any] | Outgoing]] = []
+        """What came for the client before it was."""
         self._asked: set[str] = set()
         """Channels that were asked for and not yet answered."""
         self._deadline: float | None = now.monotonic + limits.auth_timeout
@@ -154,66 +181,62 @@ class Session:
 
     # What the router delivers.
 
-    def authenticated(self, event: AuthenticatedDelivery, now: Now) -> None:
-        """The application knows who this is; what waited is handled now."""
+    def authenticated(self, session: str, event: AuthenticatedDelivery, now: Now) -> None:
+        """The application knows who this is, and which `session` it has."""
         if self.state is not State.AUTHENTICATING:
             return
-        self.state = State.OPEN
-        self._deadline = None
-        self.user = event.user or ""
+        self.known = True
+        self.id, self.generation, self.user = session, event.generation, event.user or ""
         if event.expires_at is not None:
             self._expires_at = now.monotonic + (event.expires_at - now.wall_ms) / 1000
-        if self._writer.manner.protocol is not None:
-            self._ping_at = now.monotonic + self._limits.ping_interval
-        frame = {
-            "type": "auth_success",
-            "sessionId": self.id,
-            "userId": event.user,
-            "generation": 1,
-            "pingInterval": int(self._limits.ping_interval * 1000),
-            "recovered": False,
-        }
-        self._answer(event.stream, requests.with_id(frame, event.frame_id))
-        held, self._held, self._held_bytes = self._held, [], 0
-        for stream, waiting in held:
-            self._frame(stream, waiting, now)
-            self._writer.finish(stream)
+        self._opening = Opening(session, event)
+        if self._joined is not None:
+            self._opening.joined(*self._joined)
+        if event.generation > FIRST_GENERATION:
+            self._effects.append(Append(SessionResumed(generation=event.generation, positions=self._positions)))
+        self._open_when_complete(now)
+
+    def joined(self, topic: str, event: SubscribedDelivery, now: Now) -> None:
+        """The session is on the topic of its user."""
+        self._joined = (topic, event)
+        if self._opening is not None:
+            self._opening.joined(topic, event)
+            self._open_when_complete(now)
+
+    def restored(self, channels: list[str], now: Now) -> None:
+        """The channels that a resumed session gets back."""
+        if self._opening is not None:
+            self._opening.restored(channels)
+            self._open_when_complete(now)
 
     def auth_failed(self, event: AuthFailedDelivery) -> None:
         """The application does not know the token."""
         if self.state is not State.AUTHENTICATING:
             return
         frame = {"type": "auth_failed", "error": event.error}
-        self._answer(event.stream, requests.with_id(frame, event.frame_id))
+        self._answer(event.stream, frames.with_id(frame, event.frame_id))
         self.close(CloseCode.AUTH_FAILED, event.error)
 
-    def subscribed(self, channel: str, event: SubscribedDelivery) -> None:
-        """A channel was granted."""
+    def subscribed(self, channel: str, event: SubscribedDelivery, now: Now) -> None:
+        """A channel was granted, or given back."""
         self._asked.discard(channel)
         self.channels.add(channel)
-        frame: dict[str, Any] = {
-            "type": "subscribed",
-            "channel": channel,
-            "epoch": event.epoch,
-            "offset": event.offset,
-            "recovered": event.recovered,
-            "publications": event.publications,
-        }
-        if event.members is not None:
-            frame["members"] = event.members
-        self._answer(event.stream, requests.with_id(frame, event.frame_id))
+        self._tell(event.stream, frames.subscribed(channel, event))
+        if self._opening is not None:
+            self._opening.subscribed(channel)
+            self._open_when_complete(now)
 
     def unsubscribed(self, channel: str, stream: int, frame_id: str | None) -> None:
         """A channel was left, or taken away."""
         self._asked.discard(channel)
         self.channels.discard(channel)
-        self._answer(stream, requests.with_id({"type": "unsubscribed", "channel": channel}, frame_id))
+        self._tell(stream, frames.with_id({"type": "unsubscribed", "channel": channel}, frame_id))
 
     def publication(self, outgoing: Outgoing, stream: int = NO_STREAM) -> None:
         """A frame for this session, on the stream that asked for it if there is one."""
         if outgoing.frame.get("type") == "error":
             self._asked.discard(str(outgoing.frame.get("channel")))
-        self._answer(stream, outgoing)
+        self._tell(stream, outgoing)
 
     def unreliable(self, outgoing: Outgoing) -> None:
         """A frame that goes as a datagram."""
@@ -250,7 +273,7 @@ class Session:
         if self.state is State.CLOSED:
             return
         reason = clip_reason(reason)
-        notice = {"type": "disconnect", "code": int(code), "reason": reason, "reconnect": reconnects(code)}
+        notice = frames.disconnect(code, reason)
         if self.state is State.OPEN:
             self._writer.push(Outgoing(notice))
             self._writer.flush()
@@ -263,6 +286,7 @@ class Session:
         """The session is over, whoever ended it."""
         self.state = State.CLOSED
         self._held.clear()
+        self._early.clear()
 
     # Inside.
 
@@ -288,7 +312,10 @@ class Session:
 
     def _authenticate(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
         try:
-            event = requests.auth(frame, stream.id, self._seal)
+            resume = self._resume(requests.resume(frame, self._limits.max_channels + 2))
+            event = requests.auth(
+                frame, stream.id, lambda token: self._secrets.seal(token, self.id), self.connected, resume
+            )
             manner = Manner(event.protocol, requests.batch_seconds(frame), requests.compresses(frame))
         except BadRequest as error:
             self.close(CloseCode.MALFORMED, error.message)
@@ -299,6 +326,36 @@ class Session:
         self._deadline = now.monotonic + self._limits.verdict_timeout
         stream.awaited += 1
         self._effects.append(Append(event, stream=stream.id))
+
+    def _resume(self, wish: Wish | None) -> ResumeRequested | None:
+        """What is asked about a former session: nothing, without its secret."""
+        generation = wish and self._secrets.resumed_generation(wish.session, wish.secret)
+        if wish is None or generation is None:
+            return None
+        self._positions = wish.positions
+        position = self._positions.pop(session_topic(wish.session), None)
+        return ResumeRequested(session=wish.session, generation=generation, position=position)
+
+    def _open_when_complete(self, now: Now) -> None:
+        opening = self._opening
+        if opening is None or not opening.complete or self._is_closed():
+            return
+        self._opening = None
+        self.state = State.OPEN
+        self._deadline = None
+        protocol = self._writer.manner.protocol is not None
+        if protocol:
+            self._ping_at = now.monotonic + self._limits.ping_interval
+        secret = self._secrets.resume_secret(self.id, self.generation)
+        frame = opening.auth_success(self.id, self._limits.ping_interval, secret, protocol=protocol)
+        self._answer(opening.event.stream, frame)
+        early, self._early = self._early, []
+        for to, outgoing in [*((NO_STREAM, missed) for missed in opening.missed), *early]:
+            self._answer(to, outgoing)
+        held, self._held, self._held_bytes = self._held, [], 0
+        for stream, waiting in held:
+            self._frame(stream, waiting, now)
+            self._writer.finish(stream)
 
     def _handle(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
         if frame.get("type") == "compressed":
@@ -313,10 +370,10 @@ class Session:
         stream.awaited += 1
         if kind == "ping":
             pong = {"type": "pong", "timestamp": now.wall_ms}
-            self._answer(stream.id, requests.with_id(pong, requests.frame_id(frame)))
+            self._answer(stream.id, frames.with_id(pong, requests.frame_id(frame)))
             return
         try:
-            append = requests.append_for(self.id, frame, stream.id, self.channels)
+            append = requests.append_for(self.id, self.generation, frame, stream.id, self.channels)
             if kind == "subscribe":
                 self._ask(frame["channel"])
         except BadRequest as error:
@@ -333,6 +390,15 @@ class Session:
 
     def _error(self, stream: int, code: ErrorCode, message: str, frame_id: str | None) -> None:
         self._answer(stream, error_frame(code, message, frame_id))
+
+    def _tell(self, stream_id: int, frame: dict[str, Any] | Outgoing) -> None:
+        """Write what comes from behind the log; not before `auth_success`."""
+        if self.state is not State.AUTHENTICATING:
+            self._answer(stream_id, frame)
+        elif len(self._early) < MAX_EARLY:
+            self._early.append((stream_id, frame))
+        else:
+            self.close(CloseCode.SLOW_CONSUMER, "too much came for this session before it was open: connect again")
 
     def _answer(self, stream_id: int, frame: dict[str, Any] | Outgoing, *, final: bool = True) -> None:
         if not self._is_closed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -12,10 +13,12 @@ from ingress.session.effects import Append
 from schemas.errors import ErrorCode
 from schemas.events import (
     AuthRequested,
+    Connected,
     DatagramReceived,
     Event,
     MessageReceived,
     Position,
+    ResumeRequested,
     SubscribeRequested,
     Unsubscribed,
     WhisperReceived,
@@ -25,6 +28,8 @@ from schemas.ids import of_client_frame
 MAX_ID_BYTES: Final = 64
 MAX_TOKEN_BYTES: Final = 8192
 MAX_NAME_BYTES: Final = 256
+MAX_TOPIC_BYTES: Final = 1100
+"""`user:` and a user id of 255 characters, none of which has more than four bytes."""
 
 
 class BadRequest(Exception):
@@ -34,13 +39,6 @@ class BadRequest(Exception):
         super().__init__(message)
         self.message = message
         self.code = code
-
-
-def with_id(frame: dict[str, Any], frame_id: str | None) -> dict[str, Any]:
-    """`frame` with the id of the frame it answers."""
-    if frame_id is not None:
-        frame["id"] = frame_id
-    return frame
 
 
 def frame_id(frame: dict[str, Any]) -> str | None:
@@ -87,13 +85,53 @@ def compresses(frame: dict[str, Any]) -> bool:
     return compression.ENCODING in value
 
 
-def auth(frame: dict[str, Any], stream: int, seal: Callable[[str], str]) -> AuthRequested:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an `auth` frame asks for besides."""
+
+    session: str
+    """The session to go on with."""
+    secret: str
+    positions: dict[str, Position]
+    """Where the client is, by topic."""
+
+
+def resume(frame: dict[str, Any], most: int) -> Wish | None:
+    """The `resume` of an `auth` frame, with at most `most` topics in `offsets`; raises BadRequest."""
+    value = frame.get("resume")
+    if value is None or frame.get("protocol") is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadRequest("resume must be {session, secret, offsets}")
+    offsets = value.get("offsets", {})
+    if not isinstance(offsets, dict) or len(offsets) > most:
+        raise BadRequest(f"offsets must be a map of at most {most} topics")
+    if not all(_fits(topic, MAX_TOPIC_BYTES) for topic in offsets):
+        raise BadRequest(f"a topic has at most {MAX_TOPIC_BYTES} bytes")
+    positions = {topic: _position(place, "offsets") for topic, place in offsets.items()}
+    return Wish(
+        _text(value, "session", MAX_ID_BYTES),
+        _text(value, "secret", MAX_NAME_BYTES),
+        {topic: place for topic, place in positions.items() if place is not None},
+    )
+
+
+def auth(
+    frame: dict[str, Any], stream: int, seal: Callable[[str], str], connected: Connected, resume: ResumeRequested | None
+) -> AuthRequested:
     """The `auth` frame; raises BadRequest. A user id in it is not looked at: only the application says who this is."""
     protocol = frame.get("protocol")
     if protocol is not None and protocol != 1:
         raise BadRequest("protocol must be 1 or absent")
     token = _text(frame, "token", MAX_TOKEN_BYTES)
-    return AuthRequested(token=seal(token), protocol=protocol, stream=stream, frame_id=_checked_id(frame))
+    return AuthRequested(
+        token=seal(token),
+        protocol=protocol,
+        connected=connected,
+        resume=resume,
+        stream=stream,
+        frame_id=_checked_id(frame),
+    )
 
 
 def datagram(frame: dict[str, Any], channels: Set[str]) -> DatagramReceived:
@@ -103,27 +141,27 @@ def datagram(frame: dict[str, Any], channels: Set[str]) -> DatagramReceived:
     return DatagramReceived(frame=frame, channel=channel, member=channel in channels)
 
 
-def append_for(session: str, frame: dict[str, Any], stream: int, channels: Set[str]) -> Append:
+def append_for(session: str, generation: int, frame: dict[str, Any], stream: int, channels: Set[str]) -> Append:
     """What to append for a frame of an authenticated session; raises BadRequest."""
     kind = _text(frame, "type")
     if kind == "auth":
         raise BadRequest("auth was sent already")
     client_id = _checked_id(frame)
+    source: dict[str, Any] = {"stream": stream, "frame_id": client_id, "generation": generation}
     event: Event
     acknowledge = False
     if kind == "subscribe":
         event = SubscribeRequested(
             channel=_text(frame, "channel"),
             auth=_text(frame, "auth", 1024) if frame.get("auth") is not None else None,
-            recover=_position(frame.get("recover")),
-            stream=stream,
-            frame_id=client_id,
+            recover=_position(frame.get("recover"), "recover"),
+            **source,
         )
     elif kind == "unsubscribe":
         channel = _text(frame, "channel")
         if channel not in channels:
             raise BadRequest("not subscribed to this channel", ErrorCode.NOT_SUBSCRIBED)
-        event = Unsubscribed(channel=channel, stream=stream, frame_id=client_id)
+        event = Unsubscribed(channel=channel, **source)
     elif kind.startswith("client-"):
         channel = _text(frame, "channel")
         event = WhisperReceived(
@@ -131,8 +169,7 @@ def append_for(session: str, frame: dict[str, Any], stream: int, channels: Set[s
             channel=channel,
             data=frame.get("data"),
             member=channel in channels,
-            stream=stream,
-            frame_id=client_id,
+            **source,
         )
         acknowledge = True
     else:
@@ -141,8 +178,7 @@ def append_for(session: str, frame: dict[str, Any], stream: int, channels: Set[s
             frame=frame,
             channel=named,
             member=named is not None and named in channels,
-            stream=stream,
-            frame_id=client_id,
+            **source,
         )
         acknowledge = True
     return Append(
@@ -154,10 +190,10 @@ def append_for(session: str, frame: dict[str, Any], stream: int, channels: Set[s
     )
 
 
-def _position(value: object) -> Position | None:
+def _position(value: object, name: str) -> Position | None:
     if value is None:
         return None
     try:
         return Position.model_validate(value, strict=True)
     except ValidationError:
-        raise BadRequest("recover must be {epoch: string, offset: integer}") from None
+        raise BadRequest(f"{name} must hold {{epoch: string, offset: integer}}") from None

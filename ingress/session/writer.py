@@ -52,7 +52,7 @@ class Writer:
             self.push(outgoing)
             return
         self.flush()
-        data = outgoing.encoded(stream.encoding, compress=self.manner.compress)
+        data = self._encoded(outgoing, stream.encoding)
         self._effects.append(Send(stream_id, data, frame=outgoing.frame))
         if final:
             self._streams.answered(stream)
@@ -91,11 +91,15 @@ class Writer:
         self._streams.forget(stream.id)
 
     def _push_now(self, outgoing: Outgoing) -> None:
-        data = outgoing.encoded(self._control_encoding(), compress=self.manner.compress)
+        data = self._encoded(outgoing, self._control_encoding())
         if self.manner.protocol is not None and self._streams.writable(self.control):
             self._effects.append(Send(self.control, data, frame=outgoing.frame))
         else:
             self._effects.append(OpenAndSend(data, frame=outgoing.frame))
+
+    def _encoded(self, outgoing: Outgoing, encoding: Encoding) -> bytes:
+        placed = self.manner.protocol is not None
+        return outgoing.encoded(encoding, compress=self.manner.compress, placed=placed)
 
     def _control_encoding(self) -> Encoding:
         stream = self._streams.writable(self.control)

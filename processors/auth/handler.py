@@ -1,53 +1,70 @@
-"""The auth processor: tokens in, verdicts out; and a session's beginning and end."""
+"""The auth processor: tokens in, verdicts out; and what becomes of sessions as connections come and go."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import structlog
+from prometheus_client import Counter
 
 from processors.answer import BadAnswer
 from processors.auth import rules
 from processors.auth.client import AuthClient
-from processors.auth.store import AuthStore
 from runtime.bus.outcomes import Outcome
+from runtime.sessions import ClaimResult, SessionRecord
 from schemas.entry import Entry
-from schemas.events import AuthRequested, SessionClosed, SessionOpened
+from schemas.events import AuthRequested, SessionClosed, SessionDisconnected, SessionResumed
 from schemas.sealing import SealBroken, Sealer
 
 log = structlog.get_logger()
 
+RESUMES: Final = Counter("headgate_auth_resumes", "Attempts to resume a session, repeats included.", ["result"])
+
 
 class AuthHandler:
-    """Handles the entries that are about who a session is."""
+    """Handles the entries that are about who a session is, and whether there is one."""
 
-    TYPES: Final = frozenset({SessionOpened.TYPE, AuthRequested.TYPE, SessionClosed.TYPE})
+    TYPES: Final = frozenset({AuthRequested.TYPE, SessionResumed.TYPE, SessionDisconnected.TYPE, SessionClosed.TYPE})
 
-    def __init__(self, client: AuthClient, store: AuthStore, sealer: Sealer) -> None:
+    def __init__(self, client: AuthClient, sessions: SessionRecord, sealer: Sealer) -> None:
         self._client = client
-        self._store = store
+        self._sessions = sessions
         self._sealer = sealer
 
     async def handle(self, entry: Entry) -> Outcome:
         """The outcome of one entry; raises Unavailable, InvalidEntry and RedisError."""
-        if entry.type == AuthRequested.TYPE:
-            return await self._authenticate(entry)
-        if entry.type == SessionOpened.TYPE:
-            await self._store.opened(entry.session, entry.gateway)
-        if entry.type == SessionClosed.TYPE:
-            users = {*await self._store.ended(entry.session, entry.gateway), entry.user} - {""}
-            return rules.ended(entry, sorted(users))
+        match event := entry.event():
+            case AuthRequested():
+                return await self._authenticate(entry, event)
+            case SessionResumed():
+                return rules.resumed(entry, event)
+            case SessionDisconnected():
+                await self._sessions.disconnect(entry, event)
+            case SessionClosed():
+                return rules.ended(entry)
         return Outcome.done()
 
-    async def _authenticate(self, entry: Entry) -> Outcome:
-        event = entry.event()
-        assert isinstance(event, AuthRequested)
+    async def _authenticate(self, entry: Entry, event: AuthRequested) -> Outcome:
         verdict = await self._verdict(entry, event)
         if isinstance(verdict, rules.Refusal):
             if verdict.problem:
                 log.error("auth.unverified", session=entry.session, problem=verdict.problem)
             return rules.failed(entry, event, verdict.error)
-        if not await self._store.authenticated(entry.session, entry.gateway, verdict.user):
+        if event.resume is not None:
+            claim = await self._sessions.claim(
+                event.resume.session,
+                event.resume.generation,
+                user=verdict.user or "",
+                gateway=entry.gateway,
+                request=entry.id,
+            )
+            RESUMES.labels(claim.result).inc()
+            if claim.result is ClaimResult.SUPERSEDED:
+                return Outcome.done()
+            if claim.result is ClaimResult.RESUMED:
+                return rules.reconnected(entry, event, verdict, claim.generation, claim.since)
+        opened = rules.opened(entry, event, verdict)
+        if not await self._sessions.open(opened, resumable=event.protocol is not None):
             return Outcome.done()
         return rules.authenticated(entry, event, verdict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +13,8 @@ from schemas.events import (
     AuthRequested,
     SessionAuthenticated,
     SessionEnded,
+    SessionOpened,
+    SessionResumed,
     SubscriptionEnded,
     SubscriptionGranted,
 )
@@ -81,26 +82,38 @@ def _user_id(value: Any) -> str | None:
     return value if value.isprintable() and value == value.strip() else None
 
 
+def opened(entry: Entry, event: AuthRequested, identity: Identity) -> Entry:
+    """The beginning of a session, for the inbound log."""
+    return entry.follow("opened", SessionOpened(**event.connected.model_dump()), user=identity.user or "")
+
+
 def authenticated(entry: Entry, event: AuthRequested, identity: Identity) -> Outcome:
-    """The session joins its user's topic, then learns that it is authenticated."""
-    user = identity.user or ""
-    told = entry.follow(
-        "authenticated",
-        SessionAuthenticated(
-            user=identity.user,
-            info=identity.info,
-            expires_at=identity.expires_at,
-            protocol=event.protocol,
-            stream=event.stream,
-            frame_id=event.frame_id,
-        ),
-        topic=session_topic(entry.session),
-        user=user,
+    """The new session joins its user's topic, and learns that it is authenticated."""
+    told = _told(entry, event, identity, since=entry.ts)
+    emitted = entry.follow("authenticated", told, topic=session_topic(entry.session), user=identity.user or "")
+    granted = _joins_user(entry, SubscriptionGranted(), identity.user or "")
+    return Outcome.done(*granted, emitted)
+
+
+def reconnected(entry: Entry, event: AuthRequested, identity: Identity, generation: int, since: int) -> Outcome:
+    """The connection goes on with a former session, as its `generation`; that began `since` (Unix ms).
+
+    What else this takes follows when the gateway has said that it has the session.
+    """
+    assert event.resume is not None
+    session = event.resume.session
+    told = _told(entry, event, identity, since=since).model_copy(
+        update={"generation": generation, "recover": event.resume.position}
     )
-    if not user:
-        return Outcome.done(told)
-    granted = entry.follow("granted", SubscriptionGranted(), topic=user_topic(user), user=user)
-    return Outcome.done(granted, told)
+    emitted = entry.follow("resumed", told, topic=session_topic(session), session=session, user=identity.user or "")
+    return Outcome.done(emitted)
+
+
+def resumed(entry: Entry, event: SessionResumed) -> Outcome:
+    """The session's connection joins its user's topic, from where its client is."""
+    recover = event.positions.get(user_topic(entry.user))
+    granted = SubscriptionGranted(generation=event.generation, recover=recover)
+    return Outcome.done(*_joins_user(entry, granted, entry.user))
 
 
 def failed(entry: Entry, event: AuthRequested, error: str) -> Outcome:
@@ -109,10 +122,27 @@ def failed(entry: Entry, event: AuthRequested, error: str) -> Outcome:
     return Outcome.done(entry.follow("failed", answer, topic=session_topic(entry.session)))
 
 
-def ended(entry: Entry, users: Sequence[str]) -> Outcome:
-    """The session leaves the topics of `users` (in practice one) and its own."""
-    left = [
-        entry.follow(f"left/{user}", SubscriptionEnded(reason="closed"), topic=user_topic(user), user=user)
-        for user in users
-    ]
-    return Outcome.done(*left, entry.follow("ended", SessionEnded(), topic=session_topic(entry.session)))
+def ended(entry: Entry) -> Outcome:
+    """The session leaves its user's topic and its own."""
+    over = entry.follow("ended", SessionEnded(), topic=session_topic(entry.session))
+    if not entry.user:
+        return Outcome.done(over)
+    left = entry.follow("left", SubscriptionEnded(reason="closed"), topic=user_topic(entry.user))
+    return Outcome.done(left, over)
+
+
+def _told(entry: Entry, event: AuthRequested, identity: Identity, *, since: int) -> SessionAuthenticated:
+    return SessionAuthenticated(
+        user=identity.user,
+        info=identity.info,
+        expires_at=identity.expires_at,
+        protocol=event.protocol,
+        stream=event.stream,
+        frame_id=event.frame_id,
+        connection=entry.session,
+        since=since,
+    )
+
+
+def _joins_user(entry: Entry, granted: SubscriptionGranted, user: str) -> list[Entry]:
+    return [entry.follow("granted", granted, topic=user_topic(user), user=user)] if user else []

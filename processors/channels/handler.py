@@ -11,7 +11,7 @@ from processors.channels.client import ChannelsClient
 from processors.channels.store import ChannelsStore
 from runtime.bus.outcomes import Outcome
 from schemas.entry import Entry
-from schemas.events import SessionClosed, SubscribeRequested, Unsubscribed, WhisperReceived
+from schemas.events import SessionClosed, SessionResumed, SubscribeRequested, Unsubscribed, WhisperReceived
 
 log = structlog.get_logger()
 
@@ -19,7 +19,15 @@ log = structlog.get_logger()
 class ChannelsHandler:
     """Handles the entries that are about channels."""
 
-    TYPES: Final = frozenset({SubscribeRequested.TYPE, WhisperReceived.TYPE, Unsubscribed.TYPE, SessionClosed.TYPE})
+    TYPES: Final = frozenset(
+        {
+            SubscribeRequested.TYPE,
+            WhisperReceived.TYPE,
+            Unsubscribed.TYPE,
+            SessionResumed.TYPE,
+            SessionClosed.TYPE,
+        }
+    )
 
     def __init__(self, client: ChannelsClient, store: ChannelsStore) -> None:
         self._client = client
@@ -27,21 +35,21 @@ class ChannelsHandler:
 
     async def handle(self, entry: Entry) -> Outcome:
         """The outcome of one entry; raises Unavailable, BadAnswer, InvalidEntry and RedisError."""
-        if entry.type == SubscribeRequested.TYPE:
-            return await self._subscribe(entry)
-        if entry.type == WhisperReceived.TYPE:
-            event = entry.event()
-            assert isinstance(event, WhisperReceived)
-            return rules.whispered(entry, event)
-        if entry.type == Unsubscribed.TYPE:
-            return await self._unsubscribe(entry)
-        if entry.type == SessionClosed.TYPE:
-            return rules.ended(entry, await self._store.close(entry.session))
+        match event := entry.event():
+            case SubscribeRequested():
+                return await self._subscribe(entry, event)
+            case WhisperReceived():
+                return rules.whispered(entry, event)
+            case Unsubscribed():
+                await self._store.discard(entry.session, event.channel)
+                return rules.left(entry, event)
+            case SessionResumed():
+                return rules.resumed(entry, event, await self._store.names(entry.session))
+            case SessionClosed():
+                return rules.ended(entry, await self._store.close(entry.session))
         return Outcome.done()
 
-    async def _subscribe(self, entry: Entry) -> Outcome:
-        event = entry.event()
-        assert isinstance(event, SubscribeRequested)
+    async def _subscribe(self, entry: Entry, event: SubscribeRequested) -> Outcome:
         decision = rules.without_asking(event)
         if decision is None:
             decision = rules.judged(entry, event, await self._client.authorize(entry, event.channel))
@@ -52,9 +60,3 @@ class ChannelsHandler:
         if not await self._store.add(entry.session, event.channel):
             return Outcome.done()
         return rules.granted(entry, event, decision)
-
-    async def _unsubscribe(self, entry: Entry) -> Outcome:
-        event = entry.event()
-        assert isinstance(event, Unsubscribed)
-        await self._store.discard(entry.session, event.channel)
-        return rules.left(entry, event)

@@ -14,6 +14,8 @@ from schemas.events import (
     DatagramPublished,
     DatagramReceived,
     MessagePublished,
+    SessionRestored,
+    SessionResumed,
     SubscribeRequested,
     SubscriptionEnded,
     SubscriptionGranted,
@@ -70,20 +72,42 @@ def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | R
 
 def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
     """The session joins the channel."""
-    told = SubscriptionGranted(member=grant.member, recover=event.recover, stream=event.stream, frame_id=event.frame_id)
+    told = SubscriptionGranted(
+        member=grant.member,
+        recover=event.recover,
+        stream=event.stream,
+        frame_id=event.frame_id,
+        generation=event.generation,
+    )
     return Outcome.done(entry.follow("granted", told, topic=channel_topic(event.channel)))
+
+
+def resumed(entry: Entry, event: SessionResumed, channels: Sequence[str]) -> Outcome:
+    """The session's connection joins its `channels`, each from where its client is, and is told which to wait for."""
+    restored = SessionRestored(generation=event.generation, channels=list(channels))
+    granted = [
+        entry.follow(
+            f"resumed/{name}",
+            SubscriptionGranted(generation=event.generation, recover=event.positions.get(channel_topic(name))),
+            topic=channel_topic(name),
+        )
+        for name in channels
+    ]
+    return Outcome.done(*granted, entry.follow("restored", restored, topic=session_topic(entry.session)))
 
 
 def refused(entry: Entry, event: SubscribeRequested | WhisperReceived, refusal: Refusal) -> Outcome:
     """The sender is told why not, and about which channel."""
     frame = error_frame(refusal.code, refusal.message, event.frame_id) | {"channel": event.channel}
-    told = MessagePublished(frame=frame, stream=event.stream)
+    told = MessagePublished(frame=frame, stream=event.stream, generation=event.generation)
     return Outcome.done(entry.follow("refused", told, topic=session_topic(entry.session)))
 
 
 def left(entry: Entry, event: Unsubscribed) -> Outcome:
     """The session leaves the channel."""
-    told = SubscriptionEnded(reason="unsubscribed", stream=event.stream, frame_id=event.frame_id)
+    told = SubscriptionEnded(
+        reason="unsubscribed", stream=event.stream, frame_id=event.frame_id, generation=event.generation
+    )
     return Outcome.done(entry.follow("left", told, topic=channel_topic(event.channel)))
 
 

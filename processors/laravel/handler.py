@@ -12,7 +12,7 @@ from processors.laravel.client import LaravelClient
 from runtime.bus.outcomes import Outcome
 from schemas.entry import Entry
 from schemas.errors import ErrorCode
-from schemas.events import MessageReceived, SessionClosed, SessionOpened
+from schemas.events import MessageReceived, SessionClosed, SessionOpened, SessionResumed
 
 log = structlog.get_logger()
 
@@ -20,22 +20,23 @@ log = structlog.get_logger()
 class LaravelHandler:
     """Handles the entries that the application hears of."""
 
-    TYPES: Final = frozenset({MessageReceived.TYPE, SessionOpened.TYPE, SessionClosed.TYPE})
+    TYPES: Final = frozenset({MessageReceived.TYPE, SessionOpened.TYPE, SessionResumed.TYPE, SessionClosed.TYPE})
 
     def __init__(self, client: LaravelClient) -> None:
         self._client = client
 
     async def handle(self, entry: Entry) -> Outcome:
         """The outcome of one entry; raises Unavailable, BadAnswer and InvalidEntry."""
-        if entry.type == MessageReceived.TYPE:
-            return await self._message(entry)
-        if entry.type in (SessionOpened.TYPE, SessionClosed.TYPE):
-            return await self._connection(entry)
+        match event := entry.event():
+            case MessageReceived():
+                return await self._message(entry, event)
+            case SessionOpened() | SessionResumed() | SessionClosed():
+                answer = await self._client.event(entry, rules.connection(entry, event))
+                if not answer.ok:
+                    log.warning("laravel.event_rejected", session=entry.session, id=entry.id, status=answer.status)
         return Outcome.done()
 
-    async def _message(self, entry: Entry) -> Outcome:
-        event = entry.event()
-        assert isinstance(event, MessageReceived)
+    async def _message(self, entry: Entry, event: MessageReceived) -> Outcome:
         body = rules.message(entry, event)
         if body is None:
             text = f"{rules.CHANNEL_MESSAGE} is the gateway's own type: send message"
@@ -48,11 +49,3 @@ class LaravelHandler:
         if not answer.ok:
             log.warning("laravel.rejected", session=entry.session, id=entry.id, status=answer.status)
         return rules.answered(entry, event, answer)
-
-    async def _connection(self, entry: Entry) -> Outcome:
-        event = entry.event()
-        assert isinstance(event, SessionOpened | SessionClosed)
-        answer = await self._client.event(entry, rules.connection(entry, event))
-        if not answer.ok:
-            log.warning("laravel.event_rejected", session=entry.session, id=entry.id, status=answer.status)
-        return Outcome.done()

@@ -9,7 +9,7 @@ from processors.answer import Answer
 from runtime.bus.outcomes import Outcome
 from schemas.entry import Entry
 from schemas.errors import ErrorCode, error_frame
-from schemas.events import MessagePublished, MessageReceived, SessionClosed, SessionOpened
+from schemas.events import MessagePublished, MessageReceived, SessionClosed, SessionOpened, SessionResumed
 from schemas.topics import channel_topic, session_topic
 
 #: The type under which the application receives a channel's messages, with the sender stamped by us.
@@ -32,8 +32,8 @@ def message(entry: Entry, event: MessageReceived) -> dict[str, Any] | None:
     }
 
 
-def connection(entry: Entry, event: SessionOpened | SessionClosed) -> dict[str, Any]:
-    """The body that tells of a session's beginning or end."""
+def connection(entry: Entry, event: SessionOpened | SessionResumed | SessionClosed) -> dict[str, Any]:
+    """The body that tells of a session's beginning, its going on, or its end."""
     at = datetime.fromtimestamp(entry.ts / 1000, UTC).isoformat(timespec="milliseconds")
     data: dict[str, Any] = {
         "sessionId": entry.session,
@@ -42,6 +42,8 @@ def connection(entry: Entry, event: SessionOpened | SessionClosed) -> dict[str, 
     }
     if isinstance(event, SessionOpened):
         return {"event": "connection.opened", "data": data}
+    if isinstance(event, SessionResumed):
+        return {"event": "connection.resumed", "data": data}
     return {"event": "connection.closed", "data": {**data, "reason": event.reason}}
 
 
@@ -89,5 +91,5 @@ def _reply(entry: Entry, event: MessageReceived, body: Any) -> Entry:
 
 
 def _to_sender(entry: Entry, event: MessageReceived, position: str, frame: dict[str, Any]) -> Entry:
-    told = MessagePublished(frame=frame, stream=event.stream)
+    told = MessagePublished(frame=frame, stream=event.stream, generation=event.generation)
     return entry.follow(position, told, topic=session_topic(entry.session))

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Error
 
-from tests.scenarios import ending, greeting, talking
+from tests.scenarios import ending, greeting, resuming, talking
 from tests.scenarios.real import TRANSPORTS, RealWorld, Surroundings, TransportName, surroundings
 from tests.scenarios.world import SCENARIOS, Scenario
 from tests.support.client import Client, SocketClient
@@ -17,7 +17,8 @@ from tests.support.wt_client import SessionRefusedError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-assert {scenario.__module__ for scenario in SCENARIOS} == {module.__name__ for module in (ending, greeting, talking)}
+ALL = (ending, greeting, resuming, talking)
+assert {scenario.__module__ for scenario in SCENARIOS} == {module.__name__ for module in ALL}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

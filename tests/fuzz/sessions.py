@@ -29,6 +29,7 @@ CHANNELS = ("news", "private-a", "presence-a", "not a name", "")
 FRAMES: tuple[dict[str, Any], ...] = (
     {"type": "auth", "token": "t", "protocol": 1},
     {"type": "auth", "token": "t"},
+    {"type": "auth", "token": "t", "protocol": 1, "resume": {"session": "s", "secret": "secret", "offsets": {}}},
     {"type": "ping", "id": "p"},
     {"type": "pong"},
     {"type": "subscribe", "channel": "news", "id": "s"},
@@ -40,12 +41,25 @@ FRAMES: tuple[dict[str, Any], ...] = (
 )
 
 
+class Secrets:
+    """Secrets that are none."""
+
+    def seal(self, token: str, session: str) -> str:
+        return token
+
+    def resume_secret(self, session: str, generation: int) -> str | None:
+        return "secret"
+
+    def resumed_generation(self, session: str, secret: str) -> int | None:
+        return 1 if secret == "secret" else None
+
+
 class Shell:
     """Does what a gateway does around a session, at the fuzzer's choice."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.session = Session("session", LIMITS, lambda token: token, self.time())
+        self.session = Session("session", LIMITS, Secrets(), self.time())
         self.appends: list[Append] = []
         self.closes = 0
 
@@ -71,11 +85,15 @@ class Shell:
             case 8:
                 session.stream_stopped(stream)
             case 9:
-                session.authenticated(AuthenticatedDelivery(user="u", stream=stream, protocol=1), self.time())
+                verdict = AuthenticatedDelivery(user="u", stream=stream, protocol=1, generation=1 + (what >> 7))
+                session.authenticated("session", verdict, self.time())
+                session.joined("user:u", SubscribedDelivery(epoch="e", offset=which), self.time())
             case 10 if what & 0x80:
                 session.auth_failed(AuthFailedDelivery(error="no", stream=stream))
             case 11:
-                session.subscribed(channel, SubscribedDelivery(epoch="e", offset=which, stream=stream))
+                session.restored([channel] if what & 0x80 else [], self.time())
+                granted = SubscribedDelivery(epoch="e", offset=which, stream=stream)
+                session.subscribed(channel, granted, self.time())
             case 12:
                 session.unsubscribed(channel, stream, "u")
             case 13:

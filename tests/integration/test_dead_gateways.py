@@ -1,4 +1,4 @@
-"""Gateways that fall silent: who notices, who ends their sessions, and what one finds that was only asleep."""
+"""Gateways that fall silent: who notices, who ends their connections, and what one finds that was only asleep."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from egress.reaper import Reaper
 from egress.routing.notes import SessionListed, SessionUnlisted
 from ingress.deliveries import Deliveries
 from ingress.hub import Hub
-from processors.auth.store import AuthStore
 from runtime.bus.appender import Appender
 from runtime.bus.servers import connect
 from runtime.gateways import LOST, Gateways
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
@@ -32,11 +32,13 @@ from schemas.events import (
     AuthRequested,
     MessageReceived,
     PresenceDelivery,
-    SessionClosed,
+    SessionDisconnected,
     SessionOpened,
+    SessionResumed,
     SubscribeRequested,
 )
-from schemas.ids import of_session_end
+from schemas.ids import of_disconnection
+from tests.integration.processors_world import World as ProcessorsWorld
 from tests.integration.processors_world import processors_world, running
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
@@ -50,7 +52,7 @@ class World:
         self.now = 1000.0
         self.appender = appender
         self.gateways = Gateways(client, settings.keys)
-        self.auth = AuthStore(client, settings.keys)
+        self.sessions = SessionRecord(client, settings.keys, settings.resume_seconds)
         self.directory = Directory(client, settings.keys)
         self.reaper = self.another_reaper()
 
@@ -67,6 +69,12 @@ class World:
                 assert await self.gateways.beat(gateway)
             await asyncio.sleep(0.001)  # Signs of life are told apart by the millisecond of their time.
             await self.reaper.look()
+
+    async def open(self, session: str, gateway: str, user: str = "") -> None:
+        """A session begins at a gateway."""
+        event = SessionOpened(transport="webtransport", origin="", path="/", address="")
+        opened = Entry.of(event, id=f"opened {session}", ts=1, session=session, user=user, gateway=gateway)
+        assert await self.sessions.open(opened, resumable=True)
 
     async def inbound(self, session: str) -> list[Entry]:
         """The log of `session`, in order."""
@@ -94,66 +102,66 @@ async def w() -> AsyncIterator[World]:
         yield world
 
 
-async def test_a_silent_gateways_sessions_are_ended_once_each_and_after_all_else(w: World) -> None:
-    """Each gets one session.closed behind its other entries, with the user; those of a living gateway go on."""
+async def test_a_silent_gateways_connections_are_ended_once_each_and_after_all_else(w: World) -> None:
+    """Each session gets one session.disconnected behind its other entries; those of a living gateway go on."""
     await w.gateways.register("g1")
     await w.gateways.register("g2")
     sessions = [f"s{n}" for n in range(500)]
     for session in sessions:
-        await w.auth.opened(session, "g1")
-    await w.auth.opened("other", "g2")
-    await w.auth.authenticated("s7", "g1", "7")
+        await w.open(session, "g1")
+    await w.open("other", "g2")
     said = Entry.of(MessageReceived(frame={}), id="said", ts=1, session="s7", user="7", gateway="g1")
     await w.appender.append(w.keys.inbound_of("s7"), said)
     await w.pass_time(9, "g2")
-    assert [entry.type for entry in await w.inbound("s7")] == ["message.received"]
+    assert [entry.type for entry in await w.inbound("s7")] == ["session.opened", "message.received"]
     await w.pass_time(15, "g2")
     for session in sessions:
         *before, end = await w.inbound(session)
-        assert (len(before), end.type) == (int(session == "s7"), "session.closed")
-        assert (end.id, end.gateway, end.ts) == (of_session_end(session), "g1", 5)
-        assert end.user == ("7" if session == "s7" else "")
-        assert end.payload() == {"code": 0, "reason": "gateway_lost", "by": "gateway"}
-    assert await w.inbound("other") == []
+        assert (len(before), end.type) == (1 + (session == "s7"), "session.disconnected")
+        assert (end.id, end.gateway, end.ts) == (of_disconnection(session, 1), "g1", 5)
+        said_of_it = {"generation": 1, "code": 0, "reason": "gateway_lost", "by": "gateway", "final": False}
+        assert end.payload() == said_of_it
+    assert [entry.type for entry in await w.inbound("other")] == ["session.opened"]
     assert set(await w.gateways.beats()) == {"g2"}
 
 
-async def test_reapers_side_by_side_end_a_session_once(w: World) -> None:
-    """Two egress processes that find the same gateway lost write one end for each session."""
+async def test_reapers_side_by_side_end_a_connection_once(w: World) -> None:
+    """Two egress processes that find the same gateway lost write one end for each of its connections."""
     await w.gateways.register("g1")
     for n in range(300):
-        await w.auth.opened(f"s{n}", "g1")
+        await w.open(f"s{n}", "g1")
     other = w.another_reaper()
     for _ in range(12):
         w.now += 1
         await asyncio.gather(w.reaper.look(), other.look())
-    assert [len(await w.inbound(f"s{n}")) for n in range(300)] == [1] * 300
+    assert [len(await w.inbound(f"s{n}")) for n in range(300)] == [2] * 300
 
 
-async def test_sessions_of_a_gateway_that_is_on_no_list_are_ended_too(w: World) -> None:
-    """A session.opened that is handled long after its gateway was forgotten gets its end as well."""
-    await w.auth.opened("late", "forgotten")
+async def test_connections_of_a_gateway_that_is_on_no_list_are_ended_too(w: World) -> None:
+    """A session that begins long after its gateway was forgotten loses its connection as well."""
+    await w.open("late", "forgotten")
     await w.pass_time(9)
-    assert await w.inbound("late") == []
+    assert len(await w.inbound("late")) == 1
     await w.pass_time(3)
-    assert [entry.type for entry in await w.inbound("late")] == ["session.closed"]
-    assert await w.client.keys("*:open*") == []
+    assert [entry.type for entry in await w.inbound("late")] == ["session.opened", "session.disconnected"]
+    assert await w.client.keys("*:connected*") == []
 
 
-async def test_a_session_that_ended_before_is_not_ended_again(w: World) -> None:
-    """What the gateway itself had logged as ended needs nobody else."""
+async def test_a_connection_that_ended_before_is_not_ended_again(w: World) -> None:
+    """What the gateway itself had logged as ended needs nobody else, and nothing of it comes after."""
     await w.gateways.register("g1")
-    await w.auth.opened("s1", "g1")
-    await w.auth.ended("s1", "g1")
+    await w.open("s1", "g1")
+    event = SessionDisconnected(generation=1, code=0, reason="", by="client", final=True)
+    await w.sessions.disconnect(Entry.of(event, id="d", ts=1, session="s1", gateway="g1"), event)
     await w.pass_time(12)
-    assert await w.inbound("s1") == []
+    assert [entry.type for entry in await w.inbound("s1")] == ["session.opened", "session.closed"]
 
 
 async def test_a_gateway_is_on_the_list_until_nothing_of_it_is_listed(w: World) -> None:
     """The directory's sessions keep it there; then it goes, and its delivery streams with it."""
     await w.gateways.register("g1")
-    await w.auth.opened("s1", "g1")
-    await w.directory.take([SessionListed("s1", "7", "g1", 1), SessionListed("s2", "7", "g2", 1)])
+    await w.open("s1", "g1")
+    await w.directory.take([SessionListed("s1", "7", "g1", 1, 1), SessionListed("s2", "7", "g2", 1, 1)])
     stream = w.keys.delivery("g1")
     await w.client.xadd(stream, {"a": "b"})
     await w.client.xadd(w.keys.datagrams(stream), {"a": "b"})
@@ -221,34 +229,28 @@ async def test_while_redis_is_away_nobody_is_lost(w: World) -> None:
     assert not await w.gateways.beat("g1")
 
 
-async def test_what_comes_after_a_sessions_end_brings_nothing_back(w: World) -> None:
-    """Late openings and verdicts change nothing; what had been handled before is handled the same again."""
-    await w.auth.opened("s1", "g1")
-    assert await w.auth.authenticated("s1", "g1", "7")
-    assert await w.auth.ended("s1", "g1") == ["7"]
-    assert await w.auth.authenticated("s1", "g1", "7")
-    assert not await w.auth.authenticated("s1", "g1", "8")
-    assert not await w.auth.authenticated("s1", "g1", None)
-    await w.auth.opened("s1", "g1")
-    assert await w.client.keys("*:open*") == []
-    assert await w.auth.ended("s1", "g1") == ["7"]
-
-
 async def test_requests_behind_a_sessions_end_are_not_granted(tmp_path: Path) -> None:
     """A gateway that woke up may log them there: no topic gets a subscriber that nobody would take away again."""
-    closed = SessionClosed(code=0, reason="gateway_lost", by="gateway")
+    over = SessionDisconnected(generation=1, code=0, reason="gateway_lost", by="gateway", final=True)
     async with processors_world(tmp_path) as world, running(world, "auth", "channels"):
-        index = world.keys.open_sessions(world.keys.inbound_of("s1"), "gw")
-        await world.append("s1", SessionOpened(transport="webtransport", origin="", path="/", address=""))
-        await eventually(lambda: world.client.hexists(index, "s1"))
-        await world.append("s1", closed, id=of_session_end("s1"))
-        await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))
+        await world.append("s1", AuthRequested(token=world.sealed("s1", "t")), id="asked")
+        connected = world.keys.connected(world.keys.inbound_of("s1"), "gw")
+        await eventually(lambda: world.client.hexists(connected, "s1"))
+        await world.append("s1", over, id="over")
+        await eventually(lambda: _ended(world))
+        await world.append("s1", AuthRequested(token=world.sealed("s1", "t")), id="asked")
         await world.append("s1", SubscribeRequested(channel="news"))
-        await world.append("s1", closed, id=of_session_end("s1"))
+        await world.append("s1", SessionResumed(generation=2))
+        await world.append("s1", over, id="over")
         await eventually(lambda: world.settled("auth", "channels"))
-        assert [entry.type for entry in await world.published("session:s1")] == ["session.ended"]
+        assert await _ended(world)
         assert await world.published("channel:news") == []
-        assert await world.client.exists(index) == 0
+        assert await world.client.exists(connected) == 0
+
+
+async def _ended(world: ProcessorsWorld) -> bool:
+    told = [entry.type for entry in await world.published("session:s1") if entry.type != "session.restored"]
+    return told == ["session.authenticated", "session.ended"]
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ async def test_the_end_of_a_session_ends_all_it_had(world: World) -> None:
         for channel in ("news", "private-no", "private-yes", "presence-room"):
             await world.append("s1", SubscribeRequested(channel=channel, frame_id=channel), user="7")
         await world.append("s1", Unsubscribed(channel="news"), user="7")
-        await world.append("s1", SessionClosed(code=0, reason="", by="client"))
+        await world.append("s1", SessionClosed(code=0, reason="", by="client"), user="7")
         await eventually(lambda: world.settled("auth", "channels"))
     kinds = {
         topic: [(entry.type, entry.payload().get("reason")) for entry in await world.published(topic)]

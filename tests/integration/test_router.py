@@ -227,7 +227,7 @@ async def test_orders_and_refusals_reach_the_gateways_they_concern(w: World) -> 
         grant("user:7", "b", "g2", "7"),
         entry("user:7", DisconnectRequested(code=3500, reason="bye")),
     )
-    assert await w.take("g9") == [("auth_failed", {"error": "no", "stream": -1, "frame_id": None})]
+    assert await w.take("g9") == [("auth_failed", {"error": "no", "stream": -1, "frame_id": None, "generation": 1})]
     for gateway in ("g1", "g2"):
         assert (await w.take(gateway))[-1] == ("disconnect", {"code": 3500, "reason": "bye"})
 

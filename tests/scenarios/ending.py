@@ -164,7 +164,7 @@ async def who_does_not_read_is_3008(world: World) -> None:
             # It is not silence that ends this session.
             await guest.send({"type": "pong"})
             await pour(8)
-            return any(entry.type == "session.closed" for entry in await world.log_of(guest))
+            return any(entry.type == "session.disconnected" for entry in await world.log_of(guest))
 
         await eventually(ended, 20)
         end = await world.end_of(guest)
@@ -189,4 +189,5 @@ async def a_stopping_gateway_loses_nothing(world: World) -> None:
             assert drained.is_set()
     entries = await world.log_of(guest)
     assert [entry.id for entry in entries if entry.type == "message.received"] == acked
-    assert entries[-1].payload() == {"code": 3001, "reason": closed.reason, "by": "gateway"}
+    assert entries[-1].type == "session.disconnected"
+    assert await world.end_of(guest) == {"code": 3001, "reason": closed.reason, "by": "gateway"}

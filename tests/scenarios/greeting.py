@@ -16,6 +16,8 @@ async def a_token_opens_the_session(world: World) -> None:
         await guest.send({"type": "auth", "protocol": 1, "token": login.token, "id": "hello"})
         frame = await guest.wait_type("auth_success", id="hello")
         guest.session = frame.pop("sessionId")
+        assert frame.pop("resumeSecret")
+        assert frame.pop("offsets").keys() == {f"session:{guest.session}", f"user:{login.user}"}
         assert frame == {
             "type": "auth_success",
             "id": "hello",
@@ -24,8 +26,9 @@ async def a_token_opens_the_session(world: World) -> None:
             "pingInterval": 25_000,
             "recovered": False,
         }
-        opened, asked = await world.log_of(guest)
+        asked, opened = await world.log_of(guest)
         assert (opened.type, opened.payload()["transport"]) == ("session.opened", world.transport)
+        assert (opened.user, asked.user) == (login.user, "")
         assert (asked.type, asked.payload()["protocol"]) == ("session.auth_requested", 1)
         assert login.token not in json.dumps(asked.payload())
 

@@ -44,7 +44,9 @@ async def an_id_makes_an_event(world: World) -> None:
         await guest.send(frame)
         assert await guest.wait_type("ack", id="once") == first
         await guest.send({"type": "echo", "quiet": True})
-        assert await guest.wait_type("echo", quiet=True) == {"type": "echo", "quiet": True}
+        echo = await guest.wait_type("echo", quiet=True)
+        assert echo.pop("headgate")["topic"] == f"session:{guest.session}"
+        assert echo == {"type": "echo", "quiet": True}
         assert not [one for one in guest.received if one.get("type") == "ack"]
 
 
@@ -142,11 +144,14 @@ async def members_hear_each_other(world: World) -> None:
         assert ack["type"] == "pong"
         await bob.send({"type": "client-wave", "id": "w", "channel": channel, "data": {"hand": "left"}})
         assert (await bob.wait_type("ack"))["id"] == "w"
-        assert await ada.wait_type("client-wave") == {
+        wave = await ada.wait_type("client-wave")
+        assert wave == {
             "type": "client-wave",
             "channel": channel,
             "data": {"hand": "left"},
             "from": {"id": bob_id},
+            "epoch": heard["epoch"],
+            "offset": 2,
         }
         await bob.ask({"type": "unsubscribe", "channel": channel})
         assert (await ada.wait_type("presence"))["left"]["id"] == bob_id

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ingress import open_session
-from tests.scenarios import ending, greeting, talking
+from tests.scenarios import ending, greeting, resuming, talking
 from tests.scenarios.core import Clock, CoreWorld
 from tests.scenarios.world import SCENARIOS, Scenario
 
-assert {scenario.__module__ for scenario in SCENARIOS} == {module.__name__ for module in (ending, greeting, talking)}
+ALL = (ending, greeting, resuming, talking)
+assert {scenario.__module__ for scenario in SCENARIOS} == {module.__name__ for module in ALL}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)

@@ -17,6 +17,7 @@ from processors.auth import rules as auth
 from processors.channels import rules as channels
 from processors.laravel import rules as application
 from runtime.bus.outcomes import Outcome
+from runtime.sessions import Claim, ClaimResult
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.events import (
@@ -24,7 +25,10 @@ from schemas.events import (
     DatagramReceived,
     Event,
     MessageReceived,
+    ResumeRequested,
     SessionClosed,
+    SessionDisconnected,
+    SessionResumed,
     SubscribeRequested,
     Unsubscribed,
     WhisperReceived,
@@ -42,6 +46,8 @@ class _Topic:
     members: dict[str, bytes] = field(default_factory=dict)
     """Of a presence channel, by session."""
     history: list[bytes] = field(default_factory=list)
+    published: dict[str, int] = field(default_factory=dict)
+    """Offsets by the id of what was published."""
 
     def reached(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.gateways.values()))
@@ -61,9 +67,12 @@ class Topics:
         """Carry it out."""
         topic = self._topics.setdefault(operation.topic, _Topic())
         match operation:
-            case Publish(payload=payload):
-                topic.history.append(payload)
-                return Published(EPOCH, len(topic.history), topic.reached())
+            case Publish(id=id, payload=payload):
+                repeated = id in topic.published
+                if not repeated:
+                    topic.history.append(payload)
+                    topic.published[id] = len(topic.history)
+                return Published(EPOCH, topic.published[id], topic.reached(), repeated)
             case Grant():
                 return self._grant(topic, operation)
             case End(session=session):
@@ -75,15 +84,59 @@ class Topics:
 
     @staticmethod
     def _grant(topic: _Topic, grant: Grant) -> Granted:
-        joined = grant.member is not None and grant.member not in topic.members.values()
+        former = topic.gateways.get(grant.session, "")
+        joined = grant.member is not None and grant.session not in topic.members
         topic.gateways[grant.session] = grant.gateway
-        if grant.member is not None:
+        if grant.member is not None and joined:
+            joined = grant.member not in topic.members.values()
             topic.members[grant.session] = grant.member
-        known = grant.recover is not None and grant.recover.epoch == EPOCH
-        since = grant.recover.offset if grant.recover is not None and known else len(topic.history)
+        at, head = grant.recover, len(topic.history)
+        known = at is not None and at.epoch == EPOCH and 0 <= at.offset <= head
+        since = at.offset if at is not None and known else head
         missed = tuple(enumerate(topic.history, start=1))[since:]
         members = None if grant.member is None else tuple(dict.fromkeys(topic.members.values()))
-        return Granted(EPOCH, len(topic.history), known, missed, members, joined, topic.reached())
+        moved = former if former != grant.gateway else ""
+        return Granted(EPOCH, head, known, missed, members, joined, topic.reached(), moved)
+
+
+@dataclass(slots=True)
+class _Session:
+    user: str
+    since: int
+    generation: int = 1
+    presented: int = 1
+    ended: bool = False
+
+
+class Sessions:
+    """What Redis keeps of sessions, for connections of which nobody is late."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, _Session] = {}
+
+    def open(self, opened: Entry) -> None:
+        """A session begins."""
+        self._sessions[opened.session] = _Session(opened.user, opened.ts)
+
+    def claim(self, wish: ResumeRequested, user: str) -> Claim:
+        """As SessionRecord.claim."""
+        session = self._sessions.get(wish.session)
+        if session is None or session.ended:
+            return Claim(ClaimResult.UNKNOWN)
+        if session.user != user:
+            return Claim(ClaimResult.FOREIGN)
+        if not session.presented <= wish.generation <= session.generation:
+            return Claim(ClaimResult.VOID)
+        session.presented, session.generation = wish.generation, session.generation + 1
+        return Claim(ClaimResult.RESUMED, session.generation, session.since)
+
+    def disconnect(self, entry: Entry, event: SessionDisconnected) -> SessionClosed | None:
+        """As SessionRecord.disconnect; gives the session's end if this is it. Time ends none here."""
+        session = self._sessions[entry.session]
+        if session.ended or session.generation != event.generation or not event.final:
+            return None
+        session.ended = True
+        return SessionClosed(code=event.code, reason=event.reason, by=event.by)
 
 
 class Twin:
@@ -97,6 +150,7 @@ class Twin:
         self.tokens: dict[str, dict[str, Any]] = {}
         """What the application's verify route answers, by token."""
         self.topics = Topics()
+        self.sessions = Sessions()
         self._sealer = sealer
         self._now_ms = now_ms
         self._ids = itertools.count(1)
@@ -142,7 +196,17 @@ class Twin:
                 identity = auth.verdict(Answer(401) if answer is None else Answer(200, answer))
                 if isinstance(identity, auth.Refusal):
                     return [auth.failed(entry, event, identity.error)]
-                return [auth.authenticated(entry, event, identity)]
+                return [self._authenticated(entry, event, identity)]
+            case SessionResumed():
+                return [
+                    channels.resumed(entry, event, self._topics_of(entry)[TopicKind.CHANNEL]),
+                    auth.resumed(entry, event),
+                ]
+            case SessionDisconnected():
+                end = self.sessions.disconnect(entry, event)
+                if end is not None:
+                    self._take(entry.follow("closed", end), datagram=False)
+                return []
             case SubscribeRequested():
                 decided = channels.without_asking(event)
                 if decided is None:
@@ -157,10 +221,22 @@ class Twin:
             case MessageReceived():
                 return [application.answered(entry, event, self._answer(event))]
             case SessionClosed():
-                topics = [split_topic(topic) for topic in self.topics.of(entry.session)]
-                named = {kind: [name for its, name in topics if its is kind] for kind in TopicKind}
-                return [channels.ended(entry, named[TopicKind.CHANNEL]), auth.ended(entry, named[TopicKind.USER])]
+                return [channels.ended(entry, self._topics_of(entry)[TopicKind.CHANNEL]), auth.ended(entry)]
         return []
+
+    def _authenticated(self, entry: Entry, event: AuthRequested, identity: auth.Identity) -> Outcome:
+        if event.resume is not None:
+            claim = self.sessions.claim(event.resume, identity.user or "")
+            if claim.result is ClaimResult.RESUMED:
+                return auth.reconnected(entry, event, identity, claim.generation, claim.since)
+        opened = auth.opened(entry, event, identity)
+        self.sessions.open(opened)
+        self._take(opened, datagram=False)
+        return auth.authenticated(entry, event, identity)
+
+    def _topics_of(self, entry: Entry) -> dict[TopicKind, list[str]]:
+        topics = [split_topic(topic) for topic in self.topics.of(entry.session)]
+        return {kind: [name for its, name in topics if its is kind] for kind in TopicKind}
 
     @staticmethod
     def _may_join(entry: Entry, event: SubscribeRequested) -> Answer:

@@ -126,13 +126,13 @@ class World(ABC):
         return [entry for entry in await self.entries() if entry.session == guest.session]
 
     async def end_of(self, guest: Guest) -> dict[str, Any]:
-        """What the log says of the end of the guest's session."""
+        """What the log says of the end of the guest's connection: code, reason, and by whom."""
 
         async def found() -> list[Entry]:
-            return [entry for entry in await self.log_of(guest) if entry.type == "session.closed"]
+            return [entry for entry in await self.log_of(guest) if entry.type == "session.disconnected"]
 
         (end,) = await eventually(found)
-        return cast(dict[str, Any], end.payload())
+        return {name: end.payload()[name] for name in ("code", "reason", "by")}
 
 
 Scenario = Callable[[World], Awaitable[None]]

@@ -27,11 +27,13 @@ from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.events import (
+    FIRST_GENERATION,
     AuthenticatedDelivery,
     AuthFailedDelivery,
     MessagePublished,
     MessageReceived,
     SessionAuthenticated,
+    SessionRestoredDelivery,
     SubscribedDelivery,
     SubscriptionGranted,
     UnsubscribedDelivery,
@@ -216,6 +218,23 @@ class Session:
     def id(self) -> str:
         """Its id."""
         return self._name
+
+    @property
+    def generation(self) -> int:
+        """Of its connection: it never has another."""
+        return FIRST_GENERATION
+
+    def become(self, session: str) -> None:
+        """It is a former session: it never is."""
+
+    def restored(self, event: SessionRestoredDelivery) -> None:
+        """It was resumed."""
+
+    def superseded(self) -> None:
+        """It goes on elsewhere."""
+
+    def joined(self, topic: str, event: SubscribedDelivery) -> None:
+        """It is on its user's topic."""
 
     def authenticated(self, event: AuthenticatedDelivery) -> None:
         """The token is good."""

@@ -133,10 +133,13 @@ class Party(Generic[AnyCarrier]):
             lambda frame: frame.get("type") == kind and all(frame.get(key) == value for key, value in fields.items())
         )
 
-    async def authenticate(self, token: str, *, encoding: Encoding = "json") -> dict[str, Any]:
+    async def authenticate(
+        self, token: str, *, encoding: Encoding = "json", resume: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Authenticate as a client of protocol 1 and give the auth_success frame."""
         self._encoding = encoding
-        await self.send({"type": "auth", "token": token, "protocol": 1})
+        wish = {} if resume is None else {"resume": resume}
+        await self.send({"type": "auth", "token": token, "protocol": 1, **wish})
         frame = await self.wait_type("auth_success")
         self.session, self.user = frame["sessionId"], frame["userId"]
         return frame

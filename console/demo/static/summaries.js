@@ -38,6 +38,9 @@ function aboutFrame(frame, channel) {
 const SUMMARIES = {
   'session.opened': ({ data }) => joined(data.transport, data.path, data.address),
   'session.auth_requested': ({ data }) => joined('token sealed', data.protocol ? `protocol ${data.protocol}` : null),
+  'session.resumed': ({ data }) => `generation ${data.generation}`,
+  'session.restored': ({ data }) => `generation ${data.generation}`,
+  'session.disconnected': ({ data }) => joined(`generation ${data.generation}`, data.code, data.reason, data.by ? `by the ${data.by}` : null),
   'session.closed': ({ data }) => joined(data.code, data.reason, data.by ? `by the ${data.by}` : null),
   'session.authenticated': ({ data, user }, name) => `is ${data.info?.name ?? name(data.user ?? user) ?? 'nobody by name'}`,
   'session.auth_failed': ({ data }) => joined(data.error),

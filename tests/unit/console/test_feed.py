@@ -64,7 +64,8 @@ def test_a_row_shows_no_token() -> None:
     assert row["stream"] == STREAM
     assert row["redis_id"] == "1-0"
     assert row["entry"]["session"] == "s"
-    assert row["entry"]["data"] == {"token": "sealed", "protocol": 1, "stream": 0, "frame_id": None}
+    assert row["entry"]["data"]["token"] == "sealed"
+    assert row["entry"]["data"]["protocol"] == 1
 
 
 def test_a_row_is_one_line() -> None:

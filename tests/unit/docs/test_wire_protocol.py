@@ -9,7 +9,7 @@ import pytest
 
 from ingress.gateway import session_limits
 from ingress.hub import placed
-from ingress.session import Append, Now, OpenAndSend, Outgoing, Send, Session, requests
+from ingress.session import Append, Now, OpenAndSend, Send, Session, requests
 from processors.channels.rules import datagram, whispered
 from runtime.settings import Settings
 from schemas.codec import FrameDecoder, decode_frame
@@ -17,12 +17,14 @@ from schemas.entry import Entry
 from schemas.events import (
     AuthenticatedDelivery,
     AuthFailedDelivery,
+    Connected,
     DatagramPublished,
     MessagePublished,
     SubscribedDelivery,
     WhisperReceived,
 )
 from tests.unit.docs.reading import blocks, section, text
+from tests.unit.ingress.told import Secrets
 
 PAGE: Final = text("wire-protocol.md")
 CLIENT: Final = section(PAGE, "## From the client")
@@ -63,9 +65,10 @@ def send(session: Session, *sent: dict[str, Any]) -> None:
 
 def opened() -> Session:
     """A session that is authenticated."""
-    session = Session("s", LIMITS, lambda token: token, at(0))
+    session = Session("s", LIMITS, Secrets(), at(0))
     send(session, {"type": "auth", "protocol": 1, "token": "t"})
-    session.authenticated(AuthenticatedDelivery(user="7", stream=0, protocol=1), at(0))
+    session.authenticated("s", AuthenticatedDelivery(user="7", stream=0, protocol=1), at(0))
+    session.joined("user:7", SubscribedDelivery(epoch="e", offset=0), at(0))
     return session
 
 
@@ -80,7 +83,8 @@ def test_examples_are_frames(part: str) -> None:
 @pytest.mark.parametrize("frame", [frame for frame in frames(CLIENT) if frame["type"] == "auth"], ids=sorted)
 def test_the_documented_auth_frames_are_accepted(frame: dict[str, Any]) -> None:
     """The examples of `auth` make an authentication request, and their wishes are understood."""
-    assert requests.auth(frame, 0, lambda token: token).protocol == 1
+    assert requests.auth(frame, 0, lambda token: token, Connected(), None).protocol == 1
+    assert (requests.resume(frame, 8) is not None) is ("resume" in frame)
     assert requests.compresses(frame) is ("compression" in frame)
     assert requests.batch_seconds(frame) == frame.get("batch", 0) / 1000
 
@@ -91,7 +95,7 @@ def test_documented_requests_are_accepted(frame: dict[str, Any]) -> None:
     if frame["type"] == "auth":
         return
     session = opened()
-    session.subscribed("news", SubscribedDelivery(epoch="e", offset=0))
+    session.subscribed("news", SubscribedDelivery(epoch="e", offset=0), at(0))
     session.channels -= {"news"} if frame["type"] == "subscribe" else set()
     session.effects()
     send(session, frame)
@@ -102,11 +106,12 @@ def test_documented_answers_have_the_fields_that_are_sent() -> None:
     """What a session writes by itself has the fields of the documented example of its type."""
     session = opened()
     send(session, {"type": "ping", "id": "p1"})
-    session.subscribed("news", SubscribedDelivery(epoch="e", offset=1, members=[{"id": "7"}], stream=0, frame_id="s1"))
+    granted = SubscribedDelivery(epoch="e", offset=1, members=[{"id": "7"}], stream=0, frame_id="s1")
+    session.subscribed("news", granted, at(0))
     session.unsubscribed("news", 0, "u1")
     session.tick(at(26))
     session.close(3001, "the gateway is shutting down: connect again")
-    refused = Session("s", LIMITS, lambda token: token, at(0))
+    refused = Session("s", LIMITS, Secrets(), at(0))
     send(refused, {"type": "auth", "token": "t"})
     refused.auth_failed(AuthFailedDelivery(error="no", stream=0))
     sent = {frame["type"]: frame for frame in written(session)} | {"auth_failed": written(refused)[0]}
@@ -130,13 +135,13 @@ def test_documented_broadcasts_have_their_place() -> None:
     """The example of a broadcast has the epoch and the offset that the gateway adds."""
     (example,) = documented("channel_broadcast")
     bare = {key: value for key, value in example.items() if key not in ("epoch", "offset")}
-    assert Outgoing(placed(bare, example["epoch"], example["offset"])).frame == example
+    assert placed(bare, "channel:presence-lobby", example["epoch"], example["offset"]).frame == example
 
 
 def test_documented_whispers_and_datagrams_are_what_members_receive() -> None:
     """The examples of whispers and datagrams become what is documented, with the sender stamped."""
     whisper = next(frame for frame in frames(CLIENT) if frame["type"] == "client-typing")
-    event = requests.append_for("s", whisper, 0, {"presence-lobby"}).event
+    event = requests.append_for("s", 1, whisper, 0, {"presence-lobby"}).event
     assert isinstance(event, WhisperReceived)
     published = whispered(Entry.of(event, id="e", ts=0, session="s", user="7"), event).emits[0].event()
     assert isinstance(published, MessagePublished)

@@ -36,6 +36,7 @@ from schemas.events import (
     Position,
     SessionAuthenticated,
     SessionEnded,
+    SessionRestored,
     SubscriptionEnded,
     SubscriptionGranted,
 )
@@ -160,7 +161,7 @@ def test_only_datagrams_belong_on_a_datagram_log() -> None:
 def test_a_publication_goes_to_every_interested_gateway() -> None:
     """Each gateway with a subscriber gets the frame with its place in the history."""
     event = MessagePublished(frame=FRAME, stream=4, exclude="s2")
-    expected = {"frame": FRAME, "stream": 4, "exclude": "s2", "epoch": "e1", "offset": 5}
+    expected = {"frame": FRAME, "stream": 4, "generation": 1, "exclude": "s2", "epoch": "e1", "offset": 5}
     assert told("channel:room", event, Published("e1", 5, ("g1", "g2"))) == [
         ("g1", "publication", expected),
         ("g2", "publication", expected),
@@ -203,6 +204,7 @@ def test_others_hear_of_a_member_before_the_member_hears_of_them() -> None:
     assert made[2][2] == {
         "stream": 8,
         "frame_id": "f",
+        "generation": 1,
         "epoch": "e1",
         "offset": 4,
         "recovered": False,
@@ -237,7 +239,7 @@ def test_an_end_is_answered_and_the_others_hear_of_it(reply: Ended, expected: li
     """The session's gateway hears that it ended; the remaining gateways who left, if somebody did."""
     made = told("channel:presence-room", SubscriptionEnded(reason="unsubscribed", frame_id="f"), reply)
     assert [(gateway, kind) for gateway, kind, _ in made] == expected
-    assert made[0][2] == {"stream": -1, "frame_id": "f", "reason": "unsubscribed"}
+    assert made[0][2] == {"stream": -1, "frame_id": "f", "generation": 1, "reason": "unsubscribed"}
     for _, _, left in made[1:]:
         assert left == {"change": "left", "member": {"id": "7"}, "exclude": "s1"}
 
@@ -282,7 +284,7 @@ def test_everything_else_goes_where_it_belongs(
 @pytest.mark.parametrize(
     ("topic", "event", "reply", "expected"),
     [
-        ("session:s1", SessionAuthenticated(user="7"), granted(), SessionListed("s1", "7", "g1", 1000)),
+        ("session:s1", SessionAuthenticated(user="7"), granted(), SessionListed("s1", "7", "g1", 1000, 1)),
         ("session:s1", SessionAuthenticated(user="7"), Gone(), None),
         ("session:s1", SessionEnded(), Ended("", None, ()), SessionUnlisted("s1")),
         ("channel:a", SubscriptionGranted(), granted(), ChannelJoined("s1", "a")),
@@ -309,3 +311,22 @@ def test_the_directory_learns_of_sessions_and_channels(
 ) -> None:
     """Sessions are listed from authentication to their end, channels while they have subscribers."""
     assert note(plan(entry(topic, event)), reply) == expected
+
+
+def test_a_session_that_moved_is_told_on_both_gateways() -> None:
+    """The new gateway gets the verdict and what was missed on the session's topic; the former that it is over."""
+    event = SessionAuthenticated(user="7", generation=2, connection="c9", recover=Position(epoch="e1", offset=3))
+    missed = ((4, b'{"frame":{"type":"x"},"exclude":null}'),)
+    ((at, kind, verdict), (former, over, superseded)) = told(
+        "session:s1", event, granted(recovered=True, missed=missed, former="g0")
+    )
+    assert (at, kind, former, over) == ("g1", "authenticated", "g0", "superseded")
+    assert (verdict["connection"], verdict["generation"], verdict["recovered"]) == ("c9", 2, True)
+    assert verdict["publications"] == [{"offset": 4, "frame": {"type": "x"}}]
+    assert superseded == {"generation": 2}
+
+
+def test_the_channels_that_a_session_gets_back_are_named_to_its_gateway() -> None:
+    """Nothing is asked of any topic for it."""
+    event = SessionRestored(generation=2, channels=["news"])
+    assert told("session:s1", event, None) == [("g1", "restored", {"generation": 2, "channels": ["news"]})]

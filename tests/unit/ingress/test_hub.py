@@ -15,7 +15,9 @@ from schemas.events import (
     Event,
     PresenceDelivery,
     PublicationDelivery,
+    SessionRestoredDelivery,
     SubscribedDelivery,
+    SupersededDelivery,
     UnsubscribedDelivery,
 )
 
@@ -25,10 +27,24 @@ class FakeMember:
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.generation = 1
         self.told: list[Any] = []
 
+    def become(self, session: str) -> None:
+        self.id = session
+
     def authenticated(self, event: AuthenticatedDelivery) -> None:
+        self.generation = event.generation
         self.told.append(("authenticated", event.user))
+
+    def restored(self, event: SessionRestoredDelivery) -> None:
+        self.told.append(("restored", event.channels))
+
+    def superseded(self) -> None:
+        self.told.append("superseded")
+
+    def joined(self, topic: str, event: SubscribedDelivery) -> None:
+        self.told.append(("joined", topic))
 
     def auth_failed(self, event: AuthFailedDelivery) -> None:
         self.told.append(("auth_failed", event.error))
@@ -109,13 +125,12 @@ def test_a_repeated_grant_is_told_once() -> None:
     assert world.out.told == [("subscribed", "presence-room")]
 
 
-def test_user_topics_are_joined_silently() -> None:
-    """A user's topic makes the session a receiver without a frame about it."""
+def test_user_topics_are_joined_without_a_frame() -> None:
+    """A user's topic makes the session a receiver, and the session learns that it is one."""
     world = World()
     world.deliver(SubscribedDelivery(epoch="e", offset=0), topic="user:7", session="out")
-    assert world.out.told == []
     world.deliver(PublicationDelivery(epoch="e", offset=1, frame={"hi": 1}), topic="user:7")
-    assert world.out.told == [{"hi": 1}]
+    assert world.out.told == [("joined", "user:7"), {"hi": 1}]
 
 
 def test_what_the_application_sends_to_a_session_stays_as_it_is() -> None:
@@ -142,7 +157,7 @@ def test_leaving_and_ending_stop_deliveries() -> None:
     """After unsubscribed, or after the session ended, nothing arrives, and an empty topic is forgotten."""
     world = World()
     world.deliver(UnsubscribedDelivery(reason="unsubscribed"), session="a")
-    world.hub.remove("b")
+    world.hub.remove(world.b)
     assert world.deliver(publication(1)) == "gone"
     assert world.a.told == [("unsubscribed", "presence-room")]
     assert world.b.told == []
@@ -170,3 +185,58 @@ def test_deliveries_for_sessions_that_are_gone_are_no_error() -> None:
     world = World()
     assert world.deliver(SubscribedDelivery(epoch="e", offset=0), session="never") == "gone"
     assert len(world.hub) == 3
+
+
+def test_a_connection_takes_the_place_of_a_former_one_of_its_session() -> None:
+    """The verdict names another session: the connection is that one's now, and the one that had it here is to go."""
+    world = World()
+    verdict = AuthenticatedDelivery(user="7", generation=2, connection="out")
+    assert world.deliver(verdict, topic="session:a", session="a") == "delivered"
+    assert (world.out.id, world.out.generation) == ("a", 2)
+    assert world.out.told == [("authenticated", "7")]
+    assert world.a.told == ["superseded"]
+    assert world.deliver(publication(1)) == "delivered"
+    assert world.a.told == ["superseded"]  # Its topics went with it: those of the session are granted anew.
+    assert len(world.out.told) == 1
+    world.hub.remove(world.a)
+    world.deliver(SubscribedDelivery(epoch="e", offset=1, generation=2), session="a")
+    world.deliver(publication(2))
+    assert world.out.told[-1]["offset"] == 2
+
+
+def test_what_was_granted_to_an_earlier_connection_is_not_for_a_later_one() -> None:
+    """A subscription that was asked for before the session was resumed comes to nothing: it is granted anew."""
+    world = World()
+    world.deliver(AuthenticatedDelivery(user="7", generation=2, connection="out"), topic="session:a", session="a")
+    assert world.deliver(SubscribedDelivery(epoch="e", offset=3), session="a") == "gone"
+    assert world.out.told == [("authenticated", "7")]
+
+
+def test_a_session_that_went_on_elsewhere_is_over_here_unless_it_came_back() -> None:
+    """The order names the generation that the session has now: what is older here goes, what is that or newer stays."""
+    world = World()
+    world.b.generation = 3
+    world.deliver(SupersededDelivery(generation=2), topic="session:a", session="a")
+    world.deliver(SupersededDelivery(generation=3), topic="session:b", session="b")
+    assert (world.a.told, world.b.told) == (["superseded"], [])
+
+
+def test_an_answer_goes_to_a_stream_of_the_connection_that_asked_only() -> None:
+    """Stream ids of an earlier connection mean other streams on this one: its answers are pushed."""
+    world = World()
+    streams: list[int] = []
+    world.out.publication = lambda outgoing, stream: streams.append(stream)  # type: ignore[method-assign]
+    world.deliver(AuthenticatedDelivery(user="7", generation=2, connection="out"), topic="session:a", session="a")
+    for offset, generation in ((1, 1), (2, 2)):
+        answer = PublicationDelivery(epoch="e", offset=offset, frame={}, stream=8, generation=generation)
+        world.deliver(answer, topic="session:a")
+    assert streams == [-1, 8]
+
+
+def test_a_verdict_for_a_connection_that_is_gone_is_reported() -> None:
+    """Somebody has to say that the session has no connection."""
+    unclaimed: list[str] = []
+    hub = Hub(lambda entry, event: unclaimed.append(f"{entry.session} {event.generation}"))
+    event = AuthenticatedDelivery(user="7", generation=2, connection="gone")
+    assert hub.deliver(Entry.of(event, id="d", ts=1, topic="session:a", session="a")) == "gone"
+    assert unclaimed == ["a 2"]

@@ -12,7 +12,7 @@ from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
-from schemas.events import SessionClosed, SessionOpened
+from schemas.events import SessionDisconnected, SessionResumed
 from tests.support.waiting import eventually
 
 
@@ -40,8 +40,8 @@ async def test_a_sessions_end_is_not_logged_before_its_beginning(monkeypatch: py
     monkeypatch.setattr("ingress.gateway.backoff", lambda failures: 0.001)
     appender: Any = Failing()
     gateway = Gateway(Settings(secret="x" * 32, _env_file=None), appender, Telemetry(None, "test"))
-    opened = SessionOpened(transport="webtransport", origin="", path="/", address="::1")
-    closed = SessionClosed(code=0, reason="", by="client")
+    opened = SessionResumed(generation=2)
+    closed = SessionDisconnected(generation=2, code=0, reason="", by="client", final=True)
     gateway._append_lasting("log", Entry.of(opened, id="opened", ts=1, session="s"))
     gateway._append_lasting("log", Entry.of(closed, id="closed", ts=1, session="s"))
     await eventually(lambda: len(appender.tried) > 3, 5)

@@ -9,7 +9,6 @@ import pytest
 
 from ingress.session import Close, Outgoing, Send
 from schemas.events import (
-    AuthenticatedDelivery,
     AuthFailedDelivery,
     AuthRequested,
     DatagramReceived,
@@ -26,8 +25,7 @@ def test_auth_is_sealed_and_answered_on_the_stream_that_asked() -> None:
     """The token is appended sealed, a user id from the client is ignored, and the success names the session."""
     client = Client().frame({"type": "auth", "token": "secret", "userId": 99, "id": "a"})
     assert client.event == AuthRequested(token="sealed(secret)", protocol=None, stream=CONTROL, frame_id="a")
-    client.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL, frame_id="a"), at(1))
-    client.collect()
+    client.welcome(frame_id="a")
     assert client.sent[-1][0] == CONTROL
     assert client.last["type"] == "auth_success"
     assert client.last["sessionId"] == "s1"
@@ -88,7 +86,7 @@ def test_frames_wait_for_the_verdict_in_order() -> None:
     client = Client().frame({"type": "auth", "token": "t", "protocol": 1})
     client.frame({"type": "subscribe", "channel": "a"}).frame({"type": "note", "n": 1})
     assert len(client.appends) == 1
-    client.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL), at(1))
+    client.welcome()
     client.collect()
     assert [type(append.event) for append in client.appends] == [
         AuthRequested,
@@ -137,7 +135,7 @@ def test_messages_say_whether_their_sender_is_a_member() -> None:
     client = Client().open().frame({"type": "subscribe", "channel": "c"})
     client.frame({"type": "message", "channel": "c", "data": 1})
     assert client.event.member is False
-    client.session.subscribed("c", SubscribedDelivery(epoch="e", offset=3, stream=CONTROL, frame_id="x"))
+    client.session.subscribed("c", SubscribedDelivery(epoch="e", offset=3, stream=CONTROL, frame_id="x"), at(1))
     client.collect()
     assert client.last["type"] == "subscribed"
     assert client.last["offset"] == 3

@@ -126,8 +126,8 @@ def test_compressed_frames_from_clients_are_handled_as_what_they_hold() -> None:
 def test_a_session_ends_with_its_token() -> None:
     """What the application said about the token's end is kept: then 3005, and the client comes back with a new one."""
     client = Client().frame({"type": "auth", "token": "t", "protocol": 1})
-    verdict = AuthenticatedDelivery(user="7", stream=CONTROL, expires_at=at(10).wall_ms)
-    client.session.authenticated(verdict, at(1))
+    verdict = AuthenticatedDelivery(user=None, stream=CONTROL, expires_at=at(10).wall_ms)
+    client.session.authenticated("s1", verdict, at(1))
     client.session.tick(at(9.9))
     assert client.collect().closes == []
     client.session.tick(at(10))

@@ -31,11 +31,25 @@ def at(seconds: float) -> Now:
     return Now(seconds, 1_700_000_000_000 + int(seconds * 1000))
 
 
+class Secrets:
+    """Secrets that can be read."""
+
+    def seal(self, token: str, session: str) -> str:
+        return f"sealed({token})"
+
+    def resume_secret(self, session: str, generation: int) -> str | None:
+        return f"{session}/{generation}"
+
+    def resumed_generation(self, session: str, secret: str) -> int | None:
+        name, _, generation = secret.partition("/")
+        return int(generation) if name == session else None
+
+
 class Client:
     """A session core and the effects it left, split by kind."""
 
     def __init__(self) -> None:
-        self.session = Session("s1", LIMITS, seal=lambda token: f"sealed({token})", now=at(0))
+        self.session = Session("s1", LIMITS, Secrets(), now=at(0))
         self.appends: list[Append] = []
         self.sent: list[tuple[int | None, dict[str, Any]]] = []
         self.ends: list[int] = []
@@ -70,12 +84,18 @@ class Client:
     def open(self, *, protocol: int | None = 1, **wishes: Any) -> Client:
         auth: dict[str, Any] = {"type": "auth", "token": "t", **wishes}
         self.frame(auth | ({"protocol": protocol} if protocol else {}))
-        self.session.authenticated(AuthenticatedDelivery(user="7", stream=CONTROL), at(1))
+        return self.welcome()
+
+    def welcome(self, user: str = "7", frame_id: str | None = None) -> Client:
+        """The application knows the client, and its user's topic has the session."""
+        verdict = AuthenticatedDelivery(user=user, stream=CONTROL, frame_id=frame_id, epoch="s", offset=0)
+        self.session.authenticated("s1", verdict, at(1))
+        self.session.joined(f"user:{user}", SubscribedDelivery(epoch="u", offset=0), at(1))
         return self.collect()
 
     def joined(self, channel: str) -> Client:
         self.frame({"type": "subscribe", "channel": channel})
-        self.session.subscribed(channel, SubscribedDelivery(epoch="e", offset=0, stream=CONTROL))
+        self.session.subscribed(channel, SubscribedDelivery(epoch="e", offset=0, stream=CONTROL), at(1))
         return self.collect()
 
     @property

@@ -10,8 +10,11 @@ from processors.auth.rules import Identity, Refusal
 from schemas.events import (
     AuthFailed,
     AuthRequested,
+    Position,
+    ResumeRequested,
     SessionAuthenticated,
     SessionClosed,
+    SessionResumed,
     SubscriptionEnded,
     SubscriptionGranted,
 )
@@ -100,7 +103,14 @@ def test_authenticated_joins_the_user_first() -> None:
     assert granted.event() == SubscriptionGranted()
     assert (told.topic, told.user, told.ts, told.cause) == (f"session:{SESSION}", "7", TS, entry.id)
     assert told.event() == SessionAuthenticated(
-        user="7", info={"name": "Ada"}, expires_at=5, protocol=1, stream=4, frame_id="a1"
+        user="7",
+        info={"name": "Ada"},
+        expires_at=5,
+        protocol=1,
+        stream=4,
+        frame_id="a1",
+        connection=SESSION,
+        since=TS,
     )
 
 
@@ -120,9 +130,9 @@ def test_failed_answers_the_frame_that_asked() -> None:
 
 
 def test_the_end_leaves_every_topic() -> None:
-    """A session that ended leaves the topics of its users, then its own."""
-    entry = entry_of(SessionClosed(code=0, reason="", by="client"))
-    left, ended = rules.ended(entry, ["7"]).emits
+    """A session that ended leaves the topic of its user, then its own."""
+    entry = entry_of(SessionClosed(code=0, reason="", by="client"), user="7")
+    left, ended = rules.ended(entry).emits
     assert (left.topic, left.user, left.event()) == ("user:7", "7", SubscriptionEnded(reason="closed"))
     assert (ended.topic, ended.type) == (f"session:{SESSION}", "session.ended")
 
@@ -134,3 +144,23 @@ def test_repeats_have_the_same_ids() -> None:
     again: Any = rules.authenticated(entry, ASKED, Identity("7")).emits
     assert first == again
     assert len({one.id for one in first}) == 2
+
+
+def test_a_session_that_was_resumed_is_told_on_its_own_topic() -> None:
+    """The verdict names the connection that asked, the session's generation, when it began, and where its client is."""
+    place = Position(epoch="e", offset=3)
+    asked = ASKED.model_copy(update={"resume": ResumeRequested(session="former", generation=2, position=place)})
+    (told,) = rules.reconnected(entry_of(asked, user=""), asked, Identity("7"), generation=3, since=11).emits
+    assert (told.topic, told.session, told.user) == ("session:former", "former", "7")
+    event = told.event()
+    assert isinstance(event, SessionAuthenticated)
+    assert (event.connection, event.generation, event.since, event.recover) == (SESSION, 3, 11, place)
+
+
+def test_a_resumed_session_joins_its_user_from_where_its_client_is() -> None:
+    """The user's topic is recovered from the position that the client named, for this generation; nobody joins none."""
+    place = Position(epoch="u", offset=5)
+    event = SessionResumed(generation=2, positions={"user:7": place})
+    (granted,) = rules.resumed(entry_of(event, user="7"), event).emits
+    assert (granted.topic, granted.event()) == ("user:7", SubscriptionGranted(generation=2, recover=place))
+    assert rules.resumed(entry_of(event, user=""), event).emits == ()

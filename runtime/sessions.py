@@ -1,0 +1,284 @@
+"""The record of sessions: which there are, whose, and where each is connected.
+
+It lies beside the inbound log, in each session's slot, and is changed by scripts that append what they decide to that
+log: `session.opened` and `session.closed` are written in the step that makes them so, once. Gateways only tell of
+connections. A session whose connection is gone keeps its place for a while; a client that proves to have had it
+resumes it, under the next generation, and what an earlier generation's gateway has to say counts no more.
+
+Times are those of Redis, so that a clock that steps ends no session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import redis.asyncio as aioredis
+
+from schemas.entry import Entry
+from schemas.events import SessionClosed, SessionDisconnected
+from schemas.ids import of_disconnection, of_session_end
+from schemas.keys import Keys
+
+#: How long a session's end is remembered, in seconds: what may still come of it is on its way already.
+END_KEPT_S: Final = 600
+#: How often a session can be resumed with one secret, each time because the answer that had the next one was lost.
+RETRIES: Final = 8
+#: Sessions that are gone through in one round trip.
+BATCH: Final = 200
+
+#: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 inbound log.
+#: ARGV: 1 session, 2 gateway, 3 user, 4 when it began, 5 whether its client can resume it, then the fields of its
+#: beginning. Gives 0 when the session was here before and has ended.
+_OPEN: Final = """
+local r = redis.call('HMGET', KEYS[1], 'generation', 'ended')
+if r[2] then return 0 end
+if r[1] then return 1 end
+redis.call('XADD', KEYS[4], '*', unpack(ARGV, 6))
+redis.call('HSET', KEYS[1], 'gateway', ARGV[2], 'user', ARGV[3], 'since', ARGV[4], 'resumable', ARGV[5],
+  'generation', 1, 'presented', 1)
+redis.call('HSET', KEYS[2], ARGV[1], 1)
+redis.call('SADD', KEYS[3], ARGV[2])
+return 1
+"""
+#: KEYS: 1 record, 2 sessions of the former gateway, 3 of the new one, 4 gateways with sessions, 5 disconnected.
+#: ARGV: 1 session, 2 former gateway, 3 new gateway, 4 user, 5 generation of the secret, 6 id of the request.
+#: Gives {what became of it, generation, when the session began}.
+#: A secret is void once a later one was presented: only then is it known that the client has that.
+_CLAIM: Final = f"""
+local r = redis.call('HMGET', KEYS[1], 'gateway', 'user', 'generation', 'presented', 'since', 'claims', 'ended',
+  'resumable')
+if not r[1] or r[7] or r[8] ~= '1' then return {{'unknown'}} end
+local generation, presented, secret = tonumber(r[3]), tonumber(r[4]), tonumber(ARGV[5])
+local claims = r[6] and cjson.decode(r[6]) or {{}}
+local mine = claims[ARGV[6]]
+if mine then
+  return {{mine == generation and 'resumed' or 'superseded', mine, r[5]}}
+end
+if r[2] ~= ARGV[4] then return {{'foreign'}} end
+if secret < presented or secret > generation or generation - secret >= {RETRIES} then return {{'void'}} end
+if r[1] ~= ARGV[2] then return {{'moved'}} end
+if secret > presented then claims = {{}} end
+generation = generation + 1
+claims[ARGV[6]] = generation
+redis.call('HSET', KEYS[1], 'gateway', ARGV[3], 'generation', generation, 'presented', secret,
+  'claims', cjson.encode(claims))
+redis.call('HDEL', KEYS[1], 'left')
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[4], ARGV[2]) end
+redis.call('HSET', KEYS[3], ARGV[1], generation)
+redis.call('SADD', KEYS[4], ARGV[3])
+return {{'resumed', generation, r[5]}}
+"""
+#: What the scripts that end a session have in common.
+_ENDING: Final = f"""
+local function close(record, log, fields)
+  redis.call('XADD', log, '*', unpack(ARGV, fields))
+  redis.call('DEL', record)
+  redis.call('HSET', record, 'ended', 1)
+  redis.call('EXPIRE', record, {END_KEPT_S})
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+#: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log.
+#: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON), then
+#: the fields of the session's end. What is said of another generation than the last says nothing.
+_DISCONNECT: Final = f"""{_ENDING}
+local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended')
+if not r[1] or r[3] or r[1] ~= ARGV[3] then return 0 end
+if ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' then
+  close(KEYS[1], KEYS[5], 7)
+  redis.call('ZREM', KEYS[4], ARGV[1])
+else
+  redis.call('HSETNX', KEYS[1], 'left', ARGV[6])
+  redis.call('ZADD', KEYS[4], 'NX', now + ARGV[5], ARGV[1])
+end
+redis.call('HDEL', KEYS[2], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[3], ARGV[2]) end
+return 1
+"""
+#: KEYS: 1 record, 2 disconnected, 3 inbound log. ARGV: 1 session, then the fields of its end.
+#: Gives whether its time was over.
+_EXPIRE: Final = f"""{_ENDING}
+local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if not due or tonumber(due) > now then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'generation') == 1 then close(KEYS[1], KEYS[3], 2) end
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 1
+"""
+#: KEYS: 1 inbound log, 2 sessions of the gateway, 3 gateways with sessions.
+#: ARGV: 1 session, 2 gateway, 3 generation, then the fields of the connection's end.
+#: Gives 0 when the session has that connection no more.
+_LOSE: Final = """
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
+redis.call('XADD', KEYS[1], '*', unpack(ARGV, 4))
+redis.call('HDEL', KEYS[2], ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[3], ARGV[2]) end
+return 1
+"""
+
+
+class ClaimResult(StrEnum):
+    """What became of an attempt to resume a session."""
+
+    RESUMED = "resumed"
+    SUPERSEDED = "superseded"
+    """It was resumed by this request, and by another one since: nobody waits for an answer to this one."""
+    UNKNOWN = "unknown"
+    """There is no such session (any more)."""
+    FOREIGN = "foreign"
+    """It is somebody else's."""
+    VOID = "void"
+    """A later secret was used since, or this one too often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to an attempt to resume a session. `since` is Unix ms."""
+
+    result: ClaimResult
+    generation: int = 0
+    since: int = 0
+
+
+class SessionRecord:
+    """The record. Every method raises RedisError, and may be repeated."""
+
+    def __init__(self, client: aioredis.Redis, keys: Keys, resume_seconds: float) -> None:
+        """`resume_seconds`: how long a session waits for its client to come back; 0: not at all."""
+        self._client = client
+        self._keys = keys
+        self._window_ms = int(resume_seconds * 1000)
+        self._open = client.register_script(_OPEN)
+        self._claim = client.register_script(_CLAIM)
+        self._disconnect = client.register_script(_DISCONNECT)
+        self._expire = client.register_script(_EXPIRE)
+
+    async def open(self, opened: Entry, *, resumable: bool) -> bool:
+        """Begin a session: append `opened`, its `session.opened`. False when it was here before and has ended."""
+        log = self._keys.inbound_of(opened.session)
+        keys = [self._record(opened.session), *self._connected(log, opened.gateway), log]
+        head: list[Any] = [opened.session, opened.gateway, opened.user, opened.ts, int(resumable)]
+        return bool(await self._open(keys=keys, args=[*head, *opened.fields()]))
+
+    async def claim(self, session: str, generation: int, *, user: str, gateway: str, request: str) -> Claim:
+        """Connect `session` to `gateway` as the next generation, for the `user` who has the secret of `generation`.
+
+        `request` is the id of the entry that asks: when it asks again it gets the same answer.
+        """
+        log = self._keys.inbound_of(session)
+        while True:
+            (former,) = await self._fields(session, "gateway")
+            sessions, gateways = self._connected(log, former)
+            to, _ = self._connected(log, gateway)
+            keys = [self._record(session), sessions, to, gateways, self._keys.disconnected(log)]
+            answer: list[Any] = await self._claim(keys=keys, args=[session, former, gateway, user, generation, request])
+            if answer[0] == b"moved":
+                continue  # Resumed by somebody else between the two looks.
+            result = ClaimResult(answer[0].decode())
+            return Claim(result, int(answer[1]), int(answer[2])) if len(answer) > 1 else Claim(result)
+
+    async def disconnect(self, entry: Entry, event: SessionDisconnected) -> None:
+        """Take note of `entry`, a `session.disconnected`: the session ends, now or when nobody resumes it in time."""
+        session, log = entry.session, self._keys.inbound_of(entry.session)
+        (user,) = await self._fields(session, "user")
+        end = SessionClosed(code=event.code, reason=event.reason, by=event.by)
+        closed = Entry.of(
+            end,
+            id=of_session_end(session),
+            ts=entry.ts,
+            session=session,
+            user=user,
+            gateway=entry.gateway,
+            traceparent=entry.traceparent,
+            cause=entry.id,
+        )
+        keys = [self._record(session), *self._connected(log, entry.gateway), self._keys.disconnected(log), log]
+        head: list[Any] = [
+            session,
+            entry.gateway,
+            event.generation,
+            int(event.final),
+            self._window_ms,
+            end.model_dump_json(),
+        ]
+        await self._disconnect(keys=keys, args=[*head, *closed.fields()])
+
+    async def end_overdue(self, partition: int, now_ms: int) -> int:
+        """End the sessions of an inbound partition that nobody resumed in time, and give their number.
+
+        `now_ms` (Unix ms) is what their ends say when they were.
+        """
+        log = self._keys.inbound(partition)
+        disconnected = self._keys.disconnected(log)
+        seconds, micros = await self._client.time()
+        due: Any = await self._client.zrangebyscore(
+            disconnected, "-inf", seconds * 1000 + micros // 1000, start=0, num=BATCH
+        )
+        ended = 0
+        for session in map(bytes.decode, due):
+            user, gateway, left = await self._fields(session, "user", "gateway", "left")
+            end = SessionClosed.model_validate_json(left or '{"code": 0, "reason": "", "by": "gateway"}')
+            closed = Entry.of(end, id=of_session_end(session), ts=now_ms, session=session, user=user, gateway=gateway)
+            keys = [self._record(session), disconnected, log]
+            ended += int(await self._expire(keys=keys, args=[session, *closed.fields()]))
+        return ended
+
+    async def connected_in(self) -> dict[str, list[int]]:
+        """The gateways that sessions are connected to, each with the inbound partitions of these."""
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in range(self._keys.partitions):
+            pipeline.smembers(self._keys.connected_gateways(self._keys.inbound(partition)))
+        found: dict[str, list[int]] = {}
+        for partition, names in enumerate(await pipeline.execute()):
+            for name in names:
+                found.setdefault(name.decode(), []).append(partition)
+        return found
+
+    async def lose(self, gateway: str, partition: int, now_ms: int, reason: str) -> int:
+        """Write the ends of the connections that a lost gateway had, in its place; gives their number.
+
+        They come behind all that the gateway wrote. What becomes of the sessions is decided when they are read.
+        """
+        log = self._keys.inbound(partition)
+        sessions, gateways = self._connected(log, gateway)
+        lost = 0
+        async for batch in self._batches(sessions):
+            pipeline = self._client.pipeline(transaction=False)
+            for session, generation in batch:
+                event = SessionDisconnected(
+                    generation=int(generation), code=0, reason=reason, by="gateway", final=False
+                )
+                entry = Entry.of(
+                    event, id=of_disconnection(session, int(generation)), ts=now_ms, session=session, gateway=gateway
+                )
+                fields = entry.fields()
+                pipeline.eval(_LOSE, 3, log, sessions, gateways, session, gateway, generation, *fields)
+            lost += sum(await pipeline.execute())
+        return lost
+
+    async def _batches(self, key: str) -> AsyncIterator[list[tuple[str, str]]]:
+        """(session, generation) of a gateway's sessions; each at least once, though they are taken away meanwhile."""
+        cursor = 0
+        while True:
+            found: Any
+            cursor, found = await self._client.hscan(key, cursor, count=BATCH)
+            if found:
+                yield [(session.decode(), generation.decode()) for session, generation in found.items()]
+            if cursor == 0:
+                return
+
+    async def _fields(self, session: str, *names: str) -> list[str]:
+        """Fields of a session's record, empty where there are none."""
+        found: Any = await self._client.hmget(self._record(session), names)
+        return [(value or b"").decode() for value in found]
+
+    def _record(self, session: str) -> str:
+        return self._keys.session_state(self._keys.inbound_of(session), "auth", session)
+
+    def _connected(self, log: str, gateway: str) -> tuple[str, str]:
+        return self._keys.connected(log, gateway), self._keys.connected_gateways(log)
