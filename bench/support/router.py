@@ -23,7 +23,7 @@ from schemas.events import (
 )
 from schemas.ids import derived
 from schemas.keys import Keys
-from schemas.topics import channel_topic, session_topic
+from schemas.topics import channel_topic, session_topic, user_topic
 
 EPOCH: Final = "bench"
 _CONTENT: Final = "x" * 40
@@ -67,26 +67,29 @@ class StandInRouter:
         async for batch in follow(self._log, start):
             answers = []
             for _, _, entry in batch:
-                answer = self._answer_to(entry)
-                if answer is not None:
+                for answer in self._answers_to(entry):
                     self._gateways.add(entry.gateway)
                     answers.append((entry.gateway, answer))
             if answers:
                 await self._append(answers)
 
-    def _answer_to(self, entry: Entry) -> Entry | None:
+    def _answers_to(self, entry: Entry) -> list[Entry]:
         event: Event = entry.event()
         if isinstance(event, AuthRequested):
             granted = AuthenticatedDelivery(
                 user=entry.session, protocol=event.protocol, stream=event.stream, frame_id=event.frame_id
             )
-            return entry.follow("auth", granted, topic=session_topic(entry.session))
+            joined = SubscribedDelivery(epoch=EPOCH, offset=0)
+            return [
+                entry.follow("auth", granted, topic=session_topic(entry.session)),
+                entry.follow("joined", joined, topic=user_topic(entry.session)),
+            ]
         if isinstance(event, SubscribeRequested):
             subscribed = SubscribedDelivery(
                 epoch=EPOCH, offset=self._offset, stream=event.stream, frame_id=event.frame_id
             )
-            return entry.follow("subscribed", subscribed, topic=channel_topic(event.channel))
-        return None
+            return [entry.follow("subscribed", subscribed, topic=channel_topic(event.channel))]
+        return []
 
     async def _append(self, deliveries: Sequence[tuple[str, Entry]]) -> None:
         pipeline = self._log.pipeline(transaction=False)

@@ -168,13 +168,14 @@ async def test_everything_is_in_the_log_and_in_the_archive_once_each(running: Sy
     await running.settled()
     entries = [entry for entry in await running.entries() if entry.session == session]
     assert [entry.type for entry in entries] == [
-        "session.opened",
         "session.auth_requested",
+        "session.opened",
         "channel.subscribe_requested",
         *["message.received"] * 10,
+        "session.disconnected",
         "session.closed",
     ]
-    contents = [entry.payload()["frame"]["data"]["content"] for entry in entries[3:-1]]
+    contents = [entry.payload()["frame"]["data"]["content"] for entry in entries[3:-2]]
     assert contents == [f"number {n}" for n in range(10)]
     datagrams = [entry for entry in await running.entries(datagrams=True) if entry.session == session]
     assert len(datagrams) == 1
@@ -240,7 +241,7 @@ async def test_one_trace_leads_from_the_frame_to_the_delivery(running: System) -
 
 
 async def test_connection_events_reach_laravel_in_order(running: System) -> None:
-    """The application is told of a session's beginning and end, in that order, with the user once known."""
+    """The application is told of a session's beginning and end, in that order, with the user."""
     async with running.client() as client:
         login = await running.laravel.token("evented")
         await client.authenticate(login.token)
@@ -250,6 +251,7 @@ async def test_connection_events_reach_laravel_in_order(running: System) -> None
 
     async def told() -> list[str] | None:
         rows = [row for row in await running.laravel.events() if row["data"]["sessionId"] == session]
+        assert {row["data"]["userId"] for row in rows} <= {str(login.user_id)}
         return [row["event"] for row in rows] if len(rows) == 2 else None
 
     assert await eventually(told, 10) == ["connection.opened", "connection.closed"]
@@ -295,6 +297,6 @@ async def test_a_stopping_gateway_says_so_and_logs_the_ends(running: System) -> 
         assert (notice["code"], notice["reconnect"]) == (3001, True)
         assert (await client.closed()).code == 3001
         assert await stopping == 0
-    ends = [e for e in await running.entries() if e.session == client.session and e.type == "session.closed"]
+    ends = [e for e in await running.entries() if e.session == client.session and e.type == "session.disconnected"]
     assert [(e.payload()["code"], e.payload()["by"]) for e in ends] == [(3001, "gateway")]
     await gateway.start()

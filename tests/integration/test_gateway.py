@@ -164,7 +164,7 @@ async def admitted(server: RedisServer, settings: Settings, url: str) -> Client:
     assert entry is not None
     request = entry.event()
     assert isinstance(request, AuthRequested)
-    verdict = entry.follow(0, AuthenticatedDelivery(user="7", stream=request.stream), topic=f"session:{entry.session}")
+    verdict = entry.follow(0, AuthenticatedDelivery(user=None, stream=request.stream), topic=f"session:{entry.session}")
     flat = verdict.fields()
     await redis.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
     await client.wait_type("auth_success")

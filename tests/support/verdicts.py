@@ -22,7 +22,7 @@ from schemas.events import (
     SubscribeRequested,
 )
 from schemas.keys import Keys
-from schemas.topics import channel_topic, session_topic
+from schemas.topics import channel_topic, session_topic, user_topic
 
 EPOCH: Final = "epoch"
 USER: Final = "user"
@@ -86,6 +86,8 @@ class Verdicts:
                 user=USER, protocol=event.protocol, stream=event.stream, frame_id=event.frame_id
             )
             self._add(pipeline, verdict, entry.gateway, topic=session_topic(entry.session), session=entry.session)
+            joined = SubscribedDelivery(epoch=EPOCH, offset=0)
+            self._add(pipeline, joined, entry.gateway, topic=user_topic(USER), session=entry.session)
         elif isinstance(event, SubscribeRequested):
             grant = SubscribedDelivery(epoch=EPOCH, offset=0, stream=event.stream, frame_id=event.frame_id)
             self._add(pipeline, grant, entry.gateway, topic=channel_topic(event.channel), session=entry.session)

@@ -122,7 +122,7 @@ def test_every_key_is_documented() -> None:
         )),
         keys.members("GROUP"), keys.removed_groups(),
         *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels")),
-        keys.open_sessions(logs[0], "GATEWAY"), keys.open_gateways(logs[0]),
+        keys.connected(logs[0], "GATEWAY"), keys.connected_gateways(logs[0]), keys.disconnected(logs[0]),
         keys.sessions("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
     }  # fmt: skip

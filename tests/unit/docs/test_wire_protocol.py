@@ -138,6 +138,18 @@ def test_documented_broadcasts_have_their_place() -> None:
     assert placed(bare, "channel:presence-lobby", example["epoch"], example["offset"]).frame == example
 
 
+def test_what_the_application_sent_has_its_place_as_documented() -> None:
+    """The example of a message to a user has the field that the gateway adds, for clients of protocol 1 alone."""
+    session = opened()
+    session.effects()
+    example = documented("message")[0]
+    place = example["headgate"]
+    bare = {key: value for key, value in example.items() if key != "headgate"}
+    session.publication(placed(bare, place["topic"], place["epoch"], place["offset"]))
+    (sent,) = (effect for effect in session.effects() if isinstance(effect, Send))
+    assert decode_frame(sent.data) == example
+
+
 def test_documented_whispers_and_datagrams_are_what_members_receive() -> None:
     """The examples of whispers and datagrams become what is documented, with the sender stamped."""
     whisper = next(frame for frame in frames(CLIENT) if frame["type"] == "client-typing")
@@ -145,12 +157,14 @@ def test_documented_whispers_and_datagrams_are_what_members_receive() -> None:
     assert isinstance(event, WhisperReceived)
     published = whispered(Entry.of(event, id="e", ts=0, session="s", user="7"), event).emits[0].event()
     assert isinstance(published, MessagePublished)
-    assert published.frame == documented("client-typing")[0]
+    (example,) = documented("client-typing")
+    told = placed(published.frame, "channel:presence-lobby", example["epoch"], example["offset"])
+    assert told.frame == example
 
-    (example,) = blocks(section(PAGE, "## Datagrams"), "json")
-    received = requests.datagram(decode_frame(example.encode()), {"presence-lobby"})
-    told = datagram(Entry.of(received, id="d", ts=0, session="s", user="7"), received, 0)
-    assert isinstance(told, Entry)
-    passed = told.event()
+    (sent,) = blocks(section(PAGE, "## Datagrams"), "json")
+    received = requests.datagram(decode_frame(sent.encode()), {"presence-lobby"})
+    entry = datagram(Entry.of(received, id="d", ts=0, session="s", user="7"), received, 0)
+    assert isinstance(entry, Entry)
+    passed = entry.event()
     assert isinstance(passed, DatagramPublished)
     assert passed.frame == received.frame | {"from": {"id": "7"}}
