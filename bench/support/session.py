@@ -177,6 +177,10 @@ class LoadSession:
         self._quic.close()
         self._must_send = True
         self._transmit()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the socket without a word."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._socket.fileno())

@@ -6,11 +6,13 @@ import asyncio
 import secrets
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
+from types import MappingProxyType
 from typing import Final
 
 import redis.asyncio as aioredis
@@ -18,6 +20,10 @@ import redis.asyncio as aioredis
 from bench.support.echo import LISTENING
 from bench.support.processes import Process, answers_http, free_port, free_port_pair, redis_process, says
 from bench.support.session import LoadSession
+from schemas.entry import Entry
+from schemas.events import MessagePublished
+from schemas.keys import Keys
+from schemas.topics import channel_topic
 
 #: Members of a pair join one channel: what the first sends, the second receives.
 PAIRS: Final = 50
@@ -32,13 +38,26 @@ class System:
 
     processes: dict[str, Process]
     log: aioredis.Redis
+    keys: Keys
     gateway_port: int
+    second_port: int
+    """Of another gateway, if there is one."""
     echo_port: int
+
+    async def publish(self, channel: str, data: object) -> None:
+        """Broadcast to a channel: on the log, as an application may."""
+        topic = channel_topic(channel)
+        event = MessagePublished(frame={"type": "channel_broadcast", "channel": channel, "data": data})
+        entry = Entry.of(event, id=secrets.token_hex(16), ts=time.time_ns() // 1_000_000, topic=topic)
+        fields = entry.fields()
+        await self.log.xadd(self.keys.outbound_of(topic), dict(zip(fields[::2], fields[1::2], strict=True)))
 
 
 @asynccontextmanager
-async def system() -> AsyncIterator[System]:
-    """A running system until the block ends, with the settings that Headgate has by default."""
+async def system(
+    *, second_gateway: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[System]:
+    """A running system until the block ends, with the settings that Headgate has by default and these."""
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-bench-", ignore_cleanup_errors=True))
@@ -59,19 +78,21 @@ async def system() -> AsyncIterator[System]:
             "HEADGATE_LARAVEL_URL": f"http://127.0.0.1:{app_port}",
             "HEADGATE_DATA_DIR": str(folder),
             "HEADGATE_ARCHIVE_URL": f"sqlite+aiosqlite:///{folder / 'archive.db'}",
+            **settings,
         }
-        ports = {"ingress": free_port(), "processors": free_port(), "egress": free_port()}
-        gateway_port = free_port_pair()
+        gateways = {"ingress": free_port_pair()} | ({"second": free_port_pair()} if second_gateway else {})
+        ports = {name: free_port() for name in (*gateways, "processors", "egress")}
         own = {
-            "ingress": {
-                "HEADGATE_INGRESS_PORT": str(gateway_port),
-                "HEADGATE_INGRESS_HTTP_PORT": str(ports["ingress"]),
+            **{
+                name: {"HEADGATE_INGRESS_PORT": str(port), "HEADGATE_INGRESS_HTTP_PORT": str(ports[name])}
+                for name, port in gateways.items()
             },
             "processors": {"HEADGATE_PROCESSORS_HTTP_PORT": str(ports["processors"])},
             "egress": {"HEADGATE_API_PORT": str(ports["egress"])},
         }
-        for name, settings in own.items():
-            processes[name] = Process(name, [executable, "-m", "console.cli", name], folder, env | settings)
+        for name, ours in own.items():
+            command = "ingress" if name in gateways else name
+            processes[name] = Process(name, [executable, "-m", "console.cli", command], folder, env | ours)
         processes |= {"application": application, "echo": echo}
         starts = {name: answers_http(f"http://127.0.0.1:{port}/health/ready") for name, port in ports.items()}
         starts |= {"application": answers_http(f"http://127.0.0.1:{app_port}/"), "echo": says(echo, LISTENING)}
@@ -80,7 +101,7 @@ async def system() -> AsyncIterator[System]:
         await asyncio.gather(*(processes[name].start(ready) for name, ready in starts.items()))
         log = aioredis.Redis(port=redis_port)
         stack.push_async_callback(log.aclose)
-        yield System(processes, log, gateway_port, echo_port)
+        yield System(processes, log, Keys("hg:", 16), gateways["ingress"], gateways.get("second", 0), echo_port)
 
 
 async def open_in_turn(opening: Sequence[LoadSession], *, authenticate: bool, path: str = "/") -> None:

@@ -65,7 +65,7 @@ function follow(connection, { me, room, log, status, notice }) {
     } else if (state === 'connected') {
       notice.hide();
       log.own(welcome.sessionId);
-      room.enter({ id: welcome.userId ?? me.id, name: me.name });
+      room.enter({ id: welcome.userId ?? me.id, name: me.name }, welcome.generation > 1);
     } else {
       room.leave();
       notice.closed(detail);

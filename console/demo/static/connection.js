@@ -1,5 +1,6 @@
-/** The page's connection: one session after another, with the waits between them. */
+/** The page's connection: a session that goes on from one to the next where it can, with the waits between them. */
 import { mayReconnect } from './close-codes.js';
+import { Progress } from './progress.js';
 import { Session } from './session.js';
 
 const FIRST_WAIT_MS = 500;
@@ -29,6 +30,7 @@ export class Connection extends EventTarget {
   #session = null;
   #failures = 0;
   #timer = null;
+  #progress = new Progress();
   #run = 0;
   #transport = hasWebTransport() ? 'webtransport' : 'websocket';
 
@@ -52,6 +54,7 @@ export class Connection extends EventTarget {
     this.#run += 1;
     this.#session?.close();
     this.#session = null;
+    this.#progress = new Progress();
   }
 
   send(frame) {
@@ -84,8 +87,10 @@ export class Connection extends EventTarget {
 
   /** Opens one session and follows it to its end; gives its Closure. */
   async #live(settings, run) {
-    const session = new Session({ ...settings, transport: this.#transport });
+    const session = new Session({ ...settings, transport: this.#transport, resume: this.#progress.resume });
     this.#session = session;
+    session.addEventListener('authenticated', ({ detail }) => this.#progress.welcomed(detail));
+    session.addEventListener('frame', ({ detail }) => this.#progress.received(detail));
     for (const type of ['frame', 'datagram', 'roundtrip']) {
       session.addEventListener(type, ({ detail }) => {
         if (run === this.#run) this.dispatchEvent(new CustomEvent(type, { detail }));

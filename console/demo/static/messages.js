@@ -125,6 +125,13 @@ export class Life {
     }
   }
 
+  /** The session goes on: whether the message is to be sent again, as the gateway never confirmed it. */
+  sentAgain() {
+    const lost = this.#item.dataset.stage === 'interrupted' && this.#line.querySelector('.durable') === null;
+    if (lost) this.#show('sent', step('sent again', 'done'), step('durable', 'next'), step('stored', 'next'));
+    return lost;
+  }
+
   #durableStep(event) {
     const button = el('button', { type: 'button', class: 'reveal', title: `Event ${event}: show it in the log` }, 'durable');
     button.addEventListener('click', () => this.#on.onReveal(event));

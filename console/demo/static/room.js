@@ -37,9 +37,16 @@ export class Room {
     return this.#people.name(id);
   }
 
-  /** A session is open: ask for the channel, and for what was missed since the last one. */
-  enter(me) {
+  /**
+   * A session is open. One that was resumed still is in the channel, and what it sent in vain is sent again: with its id it is
+   * the same message. A new one asks for the channel, and for what was missed since the last one.
+   */
+  enter(me, resumed) {
     this.#me = { id: String(me.id), name: me.name };
+    if (resumed) {
+      for (const [id, life] of this.#lives) if (life.sentAgain()) this.#write(id, life.content);
+      return;
+    }
     const recover = this.#position ? { recover: this.#position } : {};
     this.#connection.send({ type: 'subscribe', channel: CHANNEL, id: this.#nextId('s'), ...recover });
   }
@@ -92,6 +99,10 @@ export class Room {
     };
     const life = this.#messages.sent({ id, user: this.#me, content, onAgain });
     this.#lives.set(id, life);
+    this.#write(id, content);
+  }
+
+  #write(id, content) {
     this.#connection.send({ type: 'message', channel: CHANNEL, data: { content }, id });
   }
 

@@ -5,6 +5,8 @@ const HANDSHAKE_MS = 10_000;
 const AUTH_MS = 8_000;
 const PING_EVERY_MS = 3_000;
 const PONG_WITHIN_MS = 8_000;
+/** What this side closes with when it has given a connection up, not the session. */
+const COMES_BACK = 3000;
 /** After the gateway's last word, how long its close may take before this side stops waiting for it. */
 const CLOSE_WITHIN_MS = 1_500;
 
@@ -22,8 +24,8 @@ export class Session extends EventTarget {
   #resolveClosed;
   #ended = false;
 
-  /** @param {{url: string, certificateHash: string|null, token: string, transport: 'webtransport'|'websocket'}} settings  the hash is
-   *  SHA-256 in base64 */
+  /** @param {{url: string, certificateHash: string|null, token: string, transport: 'webtransport'|'websocket', resume?: object}}
+   *  settings  the hash is SHA-256 in base64, `resume` is what a Progress gives */
   constructor(settings) {
     super();
     this.#settings = settings;
@@ -72,7 +74,7 @@ export class Session extends EventTarget {
       this.addEventListener('authenticated', (event) => resolve(event.detail), { once: true });
       this.closed.then(() => resolve(null));
     });
-    this.send({ type: 'auth', token: this.#settings.token, protocol: 1, id: 'auth' });
+    this.send({ type: 'auth', token: this.#settings.token, protocol: 1, id: 'auth', resume: this.#settings.resume });
     const late = this.#after(AUTH_MS, () => this.#end(this.#cut(new Error('no answer to the auth frame'))));
     const welcome = await answer;
     clearTimeout(late);
@@ -145,7 +147,7 @@ export class Session extends EventTarget {
     this.#ended = true;
     for (const timer of this.#timers) clearTimeout(timer);
     try {
-      this.#carrier?.close(closure.by === 'page' ? closure.code : 0);
+      this.#carrier?.close(closure.by === 'page' ? closure.code : COMES_BACK);
     } catch {
       // Already closed by the other side.
     }

@@ -137,3 +137,31 @@ async def test_every_event_has_its_log_and_a_line(page: Page) -> None:
         assert await page.evaluate(LOG_OF, [stream, "message.received"]) == log
     for event in EVENTS:
         assert await page.evaluate(SUMMARIZE, event)
+
+
+async def test_a_page_goes_on_where_it_was(page: Page) -> None:
+    """What it asks to resume names its session, the latest secret, and the last place of each topic that it got."""
+    asked = await page.evaluate("""async () => {
+      const { Progress } = await import('/progress.js');
+      const progress = new Progress();
+      const before = progress.resume ?? null;
+      const place = (offset, epoch = 'e') => ({ epoch, offset });
+      progress.welcomed({ sessionId: 's', resumeSecret: '1.a', recovered: false, offsets: { 'session:s': place(0), 'user:7': place(4) } });
+      progress.received({ type: 'subscribed', channel: 'news', ...place(2) });
+      progress.received({ type: 'x', headgate: { topic: 'session:s', ...place(1) } });
+      progress.received({ type: 'channel_broadcast', channel: 'news', ...place(3) });
+      progress.received({ type: 'presence', channel: 'news', joined: {} });
+      const first = structuredClone(progress.resume);
+      progress.welcomed({ sessionId: 's', resumeSecret: '2.b', recovered: true, offsets: { 'session:s': place(9), 'user:7': place(9) } });
+      const resumed = structuredClone(progress.resume);
+      progress.welcomed({ sessionId: 'new', resumeSecret: '1.c', recovered: false, offsets: { 'session:new': place(0, 'f') } });
+      return { before, first, resumed, fresh: progress.resume };
+    }""")
+    offsets = {"session:s": 1, "user:7": 4, "channel:news": 3}
+    places = {topic: {"epoch": "e", "offset": offset} for topic, offset in offsets.items()}
+    assert asked == {
+        "before": None,
+        "first": {"session": "s", "secret": "1.a", "offsets": places},
+        "resumed": {"session": "s", "secret": "2.b", "offsets": places},
+        "fresh": {"session": "new", "secret": "1.c", "offsets": {"session:new": {"epoch": "f", "offset": 0}}},
+    }
