@@ -1,4 +1,4 @@
-"""The gateway: admits sessions, watches their deadlines, and sees their ends into the log."""
+"""The gateway: admits sessions, and sees their ends into the log."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from schemas.ids import of_disconnection
 
 log = structlog.get_logger()
 
-#: How often deadlines are looked at, in seconds: as late as one is noticed.
-TICK_S = 0.25
 #: A draining gateway lets go of one session in this time on average, in seconds, within half its drain time.
 DRAIN_PACE_S = 0.01
 
@@ -71,7 +69,6 @@ class Gateway:
         self._lasting: set[asyncio.Task[None]] = set()
         self._last: dict[str, asyncio.Task[None]] = {}
         """By session, its append that is repeated until it is confirmed."""
-        self._ticker: asyncio.Task[None] | None = None
 
     def admit(self, request: SessionRequest) -> Admission:
         """Whether a session request is for us at all; what a browser must know is said by a close code later."""
@@ -95,8 +92,7 @@ class Gateway:
             member.lost()
 
     async def start(self) -> None:
-        """Begin to watch deadlines."""
-        self._ticker = asyncio.create_task(self._tick(), name="session-ticker")
+        """Nothing: sessions come by themselves."""
 
     async def drain(self) -> None:
         """Close every session with 3001 and wait until their ends are in the log, at most the drain time."""
@@ -120,8 +116,8 @@ class Gateway:
             log.warning("gateway.drain_incomplete", sessions=len(self.hub), appends=len(self._lasting))
 
     async def stop(self) -> None:
-        """Stop watching."""
-        await cancel(self._ticker, *self._lasting)
+        """Give up what is not confirmed."""
+        await cancel(*self._lasting)
 
     def _unclaimed(self, entry: Entry, event: AuthenticatedDelivery) -> None:
         """The session has a connection that is gone already. Only one that was resumed is known to its client."""
@@ -174,9 +170,3 @@ class Gateway:
                 failures += 1
                 await asyncio.sleep(backoff(failures))
                 append = self._appender.append(key, entry)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            for member in self.hub.members():
-                member.tick()

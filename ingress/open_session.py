@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from opentelemetry.trace import SpanKind
 
@@ -95,6 +96,9 @@ class OpenSession:
         self._paused = False
         self._flush: asyncio.TimerHandle | None = None
         self._will_act = False
+        self._tick: asyncio.TimerHandle | None = None
+        self._tick_at = inf
+        """When the timer fires, if there is one."""
         self._log = around.keys.inbound_of(session_id)
 
     # What the transport tells.
@@ -113,6 +117,7 @@ class OpenSession:
             path=request.path.partition("?")[0],
             address=request.remote_address,
         )
+        self._set_timer()
 
     def stream_data(self, stream_id: int, data: bytes, ended: bool, bidirectional: bool) -> None:
         """Bytes of a client's stream."""
@@ -145,6 +150,8 @@ class OpenSession:
         known = str(code) if code == 0 or code in CloseCode.__members__.values() else "other"
         metrics.CLOSED.labels(known, self._by).inc()
         self._core.closed()
+        if self._tick is not None:
+            self._tick.cancel()
         self._around.hub.remove(self)
         if self._core.known and code != CloseCode.RESUMED_ELSEWHERE:
             event = SessionDisconnected(
@@ -223,6 +230,7 @@ class OpenSession:
 
     def tick(self) -> None:
         """Time passed."""
+        self._tick_at = inf
         self._core.tick(now())
         self._act()
 
@@ -272,6 +280,8 @@ class OpenSession:
             if transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
                 self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
                 self._act()
+        if self._core.due < self._tick_at:
+            self._set_timer()
         if self._flush is None and (wait := self._core.flush_after) is not None:
             self._flush = asyncio.get_running_loop().call_later(wait, self._flush_now)
 
@@ -292,6 +302,13 @@ class OpenSession:
                 self._by = self._by if self._by == "application" else "gateway"
                 transport.close(effect.code, effect.reason)
         return 0
+
+    def _set_timer(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+        self._tick_at = self._core.due
+        wait = max(0.0, self._tick_at - now().monotonic)
+        self._tick = asyncio.get_running_loop().call_later(wait, self.tick)
 
     def _act_soon(self) -> None:
         """Act once for all that happens to this session in this turn of the loop."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 from ingress.session import frames, requests
 from ingress.session.compression import expanded
 from ingress.session.effects import Append, Close, Effect
 from ingress.session.limits import Now, SessionLimits
-from ingress.session.opening import Opening, Secrets
+from ingress.session.opening import Opening, Secrets, read_auth
 from ingress.session.outgoing import Outgoing
 from ingress.session.rate import TokenBucket
-from ingress.session.requests import BadRequest, Wish
+from ingress.session.requests import BadRequest
 from ingress.session.states import STEPS, State, Step
 from ingress.session.streams import ClientStream, ClientStreams
-from ingress.session.writer import Manner, Writer
+from ingress.session.writer import Writer
 from schemas.close_codes import CloseCode, clip_reason
 from schemas.codec import FrameError, decode_frame
 from schemas.errors import ErrorCode, error_frame
@@ -25,11 +26,9 @@ from schemas.events import (
     AuthFailedDelivery,
     Connected,
     Position,
-    ResumeRequested,
     SessionResumed,
     SubscribedDelivery,
 )
-from schemas.topics import session_topic
 
 #: Frames that may come for a session between the verdict and `auth_success`: moments, unless the log is away.
 MAX_EARLY: Final = 1000
@@ -40,11 +39,10 @@ class Session:
 
     def __init__(self, session_id: str, limits: SessionLimits, secrets: Secrets, now: Now) -> None:
         self.id = session_id
-        """Another one from when a former session is resumed."""
         self.generation = FIRST_GENERATION
         self.state: State = State.GREETED
         self.known = False
-        """Whether the application said who this is, and so whether there is a session beyond this gateway."""
+        """Whether the application said who this is: then there is a session beyond this gateway."""
         self.user = ""
         self.connected = Connected()
         """How the client came here."""
@@ -70,10 +68,13 @@ class Session:
         """What came for the client before it was."""
         self._asked: set[str] = set()
         """Channels that were asked for and not yet answered."""
-        self._deadline: float | None = now.monotonic + limits.auth_timeout
-        self._ping_at: float | None = None
-        self._expires_at: float | None = None
-        self._pong_due: float | None = None
+        self._deadline = now.monotonic + limits.auth_timeout
+        """Of authentication. Infinite once that is done, as the others are while nothing is waited for."""
+        self._ping_at = inf
+        self._expires_at = inf
+        self._pong_due = inf
+        self.due = self._deadline
+        """When to `tick`, at the latest; infinite when there is nothing to wait for."""
 
     def effects(self) -> list[Effect]:
         """What is to be done now; asking takes it away."""
@@ -97,7 +98,7 @@ class Session:
         """The next bytes of a client's stream."""
         if self._is_closed():
             return
-        self._pong_due = None
+        self._pong_due = inf
         stream = self._streams.receive(stream_id, bidirectional=bidirectional)
         if self._writer.control == NO_STREAM and bidirectional:
             self._writer.control = stream_id
@@ -129,12 +130,11 @@ class Session:
                 )
                 return
         if ended:
-            self._streams.end(stream, now.monotonic)
-            self._writer.finish(stream)
+            self._end(stream, now)
 
     def datagram(self, data: bytes, now: Now) -> str | None:
         """A datagram; gives why it was dropped, or None when it is appended."""
-        self._pong_due = None
+        self._pong_due = inf
         if self.state is not State.OPEN:
             return "unauthenticated"
         if not self._datagrams.take(1, now.monotonic):
@@ -162,8 +162,7 @@ class Session:
         if stream is None:
             self._streams.forget(stream_id)
             return
-        self._streams.end(stream, now.monotonic)
-        self._writer.finish(stream)
+        self._end(stream, now)
 
     # What became of appends.
 
@@ -189,6 +188,7 @@ class Session:
         self.id, self.generation, self.user = session, event.generation, event.user or ""
         if event.expires_at is not None:
             self._expires_at = now.monotonic + (event.expires_at - now.wall_ms) / 1000
+            self.due = min(self.due, self._expires_at)
         self._opening = Opening(session, event)
         if self._joined is not None:
             self._opening.joined(*self._joined)
@@ -249,24 +249,23 @@ class Session:
         """Time passed: deadlines, pings, streams whose answers stay away."""
         if self.state is State.CLOSED:
             return
-        if self._deadline is not None and now.monotonic >= self._deadline:
+        if now.monotonic >= self._deadline:
             if self.state is State.GREETED:
                 self.close(CloseCode.AUTH_TIMEOUT, "no auth frame in time: send it first")
             else:
                 self.close(CloseCode.INTERNAL_ERROR, "the application did not answer the authentication in time")
-            return
-        if self._expires_at is not None and now.monotonic >= self._expires_at:
+        elif now.monotonic >= self._expires_at:
             self.close(CloseCode.TOKEN_EXPIRED, "the token has ended: connect again with a new one")
-            return
-        if self._pong_due is not None and now.monotonic >= self._pong_due:
+        elif now.monotonic >= self._pong_due:
             self.close(CloseCode.NO_PONG, "no answer to a ping")
-            return
-        if self._ping_at is not None and now.monotonic >= self._ping_at:
-            self._ping_at = now.monotonic + self._limits.ping_interval
-            self._pong_due = now.monotonic + self._limits.pong_timeout
-            self._writer.push(Outgoing({"type": "ping"}))
-        for stream in self._streams.overdue(now.monotonic):
-            self._writer.end(stream)
+        else:
+            if now.monotonic >= self._ping_at:
+                self._ping_at = now.monotonic + self._limits.ping_interval
+                self._pong_due = now.monotonic + self._limits.pong_timeout
+                self._writer.push(Outgoing({"type": "ping"}))
+            for stream in self._streams.overdue(now.monotonic):
+                self._writer.end(stream)
+            self.due = min(self._deadline, self._expires_at, self._pong_due, self._ping_at, self._streams.due)
 
     def close(self, code: int, reason: str) -> None:
         """Close the session from this side: a `disconnect` frame where one can be sent, then the close."""
@@ -285,10 +284,16 @@ class Session:
     def closed(self) -> None:
         """The session is over, whoever ended it."""
         self.state = State.CLOSED
+        self.due = inf
         self._held.clear()
         self._early.clear()
 
     # Inside.
+
+    def _end(self, stream: ClientStream, now: Now) -> None:
+        self._streams.end(stream, now.monotonic)
+        self._writer.finish(stream)
+        self.due = min(self.due, self._streams.due)
 
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
@@ -312,29 +317,18 @@ class Session:
 
     def _authenticate(self, stream: ClientStream, frame: dict[str, Any], now: Now) -> None:
         try:
-            resume = self._resume(requests.resume(frame, self._limits.max_channels + 2))
-            event = requests.auth(
-                frame, stream.id, lambda token: self._secrets.seal(token, self.id), self.connected, resume
-            )
-            manner = Manner(event.protocol, requests.batch_seconds(frame), requests.compresses(frame))
+            asked = read_auth(frame, stream.id, self.id, self._secrets, self.connected, self._limits.max_channels)
         except BadRequest as error:
             self.close(CloseCode.MALFORMED, error.message)
             return
+        self._positions = asked.positions
         self.state = State.AUTHENTICATING
-        self._writer.manner = manner
+        self._writer.manner = asked.manner
         self._writer.control = stream.id
         self._deadline = now.monotonic + self._limits.verdict_timeout
+        self.due = min(self.due, self._deadline)
         stream.awaited += 1
-        self._effects.append(Append(event, stream=stream.id))
-
-    def _resume(self, wish: Wish | None) -> ResumeRequested | None:
-        """What is asked about a former session: nothing, without its secret."""
-        generation = wish and self._secrets.resumed_generation(wish.session, wish.secret)
-        if wish is None or generation is None:
-            return None
-        self._positions = wish.positions
-        position = self._positions.pop(session_topic(wish.session), None)
-        return ResumeRequested(session=wish.session, generation=generation, position=position)
+        self._effects.append(Append(asked.event, stream=stream.id))
 
     def _open_when_complete(self, now: Now) -> None:
         opening = self._opening
@@ -342,17 +336,18 @@ class Session:
             return
         self._opening = None
         self.state = State.OPEN
-        self._deadline = None
+        self._deadline = inf
         protocol = self._writer.manner.protocol is not None
         if protocol:
             self._ping_at = now.monotonic + self._limits.ping_interval
+        self.due = min(self._expires_at, self._ping_at, self._streams.due)
         secret = self._secrets.resume_secret(self.id, self.generation)
-        frame = opening.auth_success(self.id, self._limits.ping_interval, secret, protocol=protocol)
-        self._answer(opening.event.stream, frame)
+        success = opening.auth_success(self.id, self._limits.ping_interval, secret, protocol=protocol)
+        self._answer(opening.event.stream, success)
         early, self._early = self._early, []
         for to, outgoing in [*((NO_STREAM, missed) for missed in opening.missed), *early]:
             self._answer(to, outgoing)
-        held, self._held, self._held_bytes = self._held, [], 0
+        held, self._held = self._held, []
         for stream, waiting in held:
             self._frame(stream, waiting, now)
             self._writer.finish(stream)

@@ -1,12 +1,23 @@
-"""From the application's verdict to `auth_success`: what has to be known first, so that it says the truth."""
+"""From the `auth` frame to `auth_success`: what is asked, and what has to be known so that the answer is the truth."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ingress.session import requests
 from ingress.session.frames import Frame, with_id
 from ingress.session.outgoing import Outgoing
-from schemas.events import FIRST_GENERATION, AuthenticatedDelivery, SubscribedDelivery
+from ingress.session.writer import Manner
+from schemas.events import (
+    FIRST_GENERATION,
+    AuthenticatedDelivery,
+    AuthRequested,
+    Connected,
+    Position,
+    ResumeRequested,
+    SubscribedDelivery,
+)
 from schemas.topics import channel_topic, session_topic, user_topic
 
 
@@ -21,6 +32,35 @@ class Secrets(Protocol):
 
     def resumed_generation(self, session: str, secret: str) -> int | None:
         """Which generation of `session` has that secret, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An `auth` frame, read."""
+
+    event: AuthRequested
+    manner: Manner
+    positions: dict[str, Position]
+    """Where the client is, in the topics of the session that it wants to resume, but for the session's own."""
+
+
+def read_auth(
+    frame: Frame, stream: int, session: str, secrets: Secrets, connected: Connected, max_channels: int
+) -> Asked:
+    """The `auth` frame of a connection that is to become `session`; raises BadRequest.
+
+    Without the secret of a former session nothing is asked about that.
+    """
+    wish = requests.resume(frame, max_channels + 2)
+    generation = wish and secrets.resumed_generation(wish.session, wish.secret)
+    resume, positions = None, dict[str, Position]()
+    if wish is not None and generation is not None:
+        positions = wish.positions
+        position = positions.pop(session_topic(wish.session), None)
+        resume = ResumeRequested(session=wish.session, generation=generation, position=position)
+    event = requests.auth(frame, stream, lambda token: secrets.seal(token, session), connected, resume)
+    manner = Manner(event.protocol, requests.batch_seconds(frame), requests.compresses(frame))
+    return Asked(event, manner, positions)
 
 
 class Opening:

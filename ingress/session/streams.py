@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from schemas.codec import Encoding, FrameDecoder, FrameLimits
 
@@ -64,6 +65,11 @@ class ClientStreams:
     def finished(self, stream: ClientStream) -> bool:
         """Whether our side can end: the client's has, and every answer was given."""
         return stream.ended and stream.awaited == 0
+
+    @property
+    def due(self) -> float:
+        """When the first of them is overdue; infinite when none will be."""
+        return min((stream.finish_at for stream in self._streams.values() if stream.finish_at is not None), default=inf)
 
     def overdue(self, now: float) -> list[ClientStream]:
         """Streams whose missing answers are waited for no longer."""

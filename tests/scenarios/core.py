@@ -119,7 +119,7 @@ class CoreWorld(World):
             self._clock.seconds += 0.1
             for gateway in self._gateways.values():
                 for member in gateway.hub.members():
-                    member.tick()
+                    cast(Any, member).tick()
             for _ in range(10):
                 await asyncio.sleep(0)
 

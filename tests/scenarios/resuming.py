@@ -62,7 +62,7 @@ async def a_drained_session_goes_on_elsewhere(world: World) -> None:
             assert not [frame for frame in watcher.received if frame.get("type") == "presence"]
             types = await types_of(world, success["sessionId"])
     assert [one for one in types if one.startswith("session.")] == [
-        "session.opened", "session.disconnected", "session.resumed",
+        "session.auth_requested", "session.opened", "session.disconnected", "session.resumed",
     ]  # fmt: skip
 
 

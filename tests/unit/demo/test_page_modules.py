@@ -146,15 +146,17 @@ async def test_a_page_goes_on_where_it_was(page: Page) -> None:
       const progress = new Progress();
       const before = progress.resume ?? null;
       const place = (offset, epoch = 'e') => ({ epoch, offset });
-      progress.welcomed({ sessionId: 's', resumeSecret: '1.a', recovered: false, offsets: { 'session:s': place(0), 'user:7': place(4) } });
+      const welcome = (sessionId, resumeSecret, recovered, offsets) =>
+        progress.welcomed({ sessionId, resumeSecret, recovered, offsets });
+      welcome('s', '1.a', false, { 'session:s': place(0), 'user:7': place(4) });
       progress.received({ type: 'subscribed', channel: 'news', ...place(2) });
       progress.received({ type: 'x', headgate: { topic: 'session:s', ...place(1) } });
       progress.received({ type: 'channel_broadcast', channel: 'news', ...place(3) });
       progress.received({ type: 'presence', channel: 'news', joined: {} });
       const first = structuredClone(progress.resume);
-      progress.welcomed({ sessionId: 's', resumeSecret: '2.b', recovered: true, offsets: { 'session:s': place(9), 'user:7': place(9) } });
+      welcome('s', '2.b', true, { 'session:s': place(9), 'user:7': place(9) });
       const resumed = structuredClone(progress.resume);
-      progress.welcomed({ sessionId: 'new', resumeSecret: '1.c', recovered: false, offsets: { 'session:new': place(0, 'f') } });
+      welcome('new', '1.c', false, { 'session:new': place(0, 'f') });
       return { before, first, resumed, fresh: progress.resume };
     }""")
     offsets = {"session:s": 1, "user:7": 4, "channel:news": 3}
