@@ -50,6 +50,7 @@ from schemas.events import (
     SubscribedDelivery,
     SubscriptionEnded,
     SubscriptionGranted,
+    SubscriptionSuspended,
     SupersededDelivery,
     UnsubscribedDelivery,
 )
@@ -66,6 +67,7 @@ OUTBOUND: Final[tuple[type[Event], ...]] = (
     SessionEnded,
     DisconnectRequested,
     SubscriptionGranted,
+    SubscriptionSuspended,
     SubscriptionEnded,
     MessagePublished,
 )

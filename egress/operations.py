@@ -39,6 +39,16 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspend:
+    """Do not count `session`, which lost its connection of that `generation`."""
+
+    topic: str
+    id: str
+    session: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Make `session` no subscriber."""
 
@@ -54,7 +64,7 @@ class Look:
     topic: str
 
 
-Operation = Publish | Grant | End | Look
+Operation = Publish | Grant | Suspend | End | Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,11 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """The session is not counted, unless it was resumed since."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The session is no subscriber (any more)."""
 
@@ -117,4 +132,4 @@ class Interest:
     gateways: tuple[str, ...]
 
 
-Reply = Published | Granted | Full | Gone | Ended | Interest
+Reply = Published | Granted | Full | Gone | Suspended | Ended | Interest

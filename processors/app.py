@@ -211,6 +211,7 @@ def _writes(settings: Settings) -> dict[str, list[type[events.Event]]]:
             events.SessionRestored,
             events.SessionEnded,
             events.SubscriptionGranted,
+            events.SubscriptionSuspended,
             events.SubscriptionEnded,
             events.MessagePublished,
         ],

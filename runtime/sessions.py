@@ -87,10 +87,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 #: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log.
 #: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON), then
 #: the fields of the session's end. What is said of another generation than the last says nothing.
+#: Gives whether the session waits to be resumed.
 _DISCONNECT: Final = f"""{_ENDING}
 local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended')
 if not r[1] or r[3] or r[1] ~= ARGV[3] then return 0 end
-if ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' then
+local final = ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1'
+if final then
   close(KEYS[1], KEYS[5], 7)
   redis.call('ZREM', KEYS[4], ARGV[1])
 else
@@ -99,7 +101,7 @@ else
 end
 redis.call('HDEL', KEYS[2], ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[3], ARGV[2]) end
-return 1
+return final and 0 or 1
 """
 #: KEYS: 1 record, 2 disconnected, 3 inbound log. ARGV: 1 session, then the fields of its end.
 #: Gives whether its time was over.
@@ -182,8 +184,11 @@ class SessionRecord:
             result = ClaimResult(answer[0].decode())
             return Claim(result, int(answer[1]), int(answer[2])) if len(answer) > 1 else Claim(result)
 
-    async def disconnect(self, entry: Entry, event: SessionDisconnected) -> None:
-        """Take note of `entry`, a `session.disconnected`: the session ends, now or when nobody resumes it in time."""
+    async def disconnect(self, entry: Entry, event: SessionDisconnected) -> str:
+        """Take note of `entry`, a `session.disconnected`: the session ends, now or when nobody resumes it in time.
+
+        Gives the user of a session that waits for that; empty for one of nobody, and for one that waits for nothing.
+        """
         session, log = entry.session, self._keys.inbound_of(entry.session)
         (user,) = await self._fields(session, "user")
         end = SessionClosed(code=event.code, reason=event.reason, by=event.by)
@@ -206,7 +211,8 @@ class SessionRecord:
             self._window_ms,
             end.model_dump_json(),
         ]
-        await self._disconnect(keys=keys, args=[*head, *closed.fields()])
+        waits = await self._disconnect(keys=keys, args=[*head, *closed.fields()])
+        return user if waits else ""
 
     async def end_overdue(self, partition: int, now_ms: int) -> int:
         """End the sessions of an inbound partition that nobody resumed in time, and give their number.

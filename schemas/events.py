@@ -221,6 +221,13 @@ class SubscriptionGranted(_Framed):
     recover: Position | None = None
 
 
+class SubscriptionSuspended(Event):
+    """The entry's session lost its connection and keeps the topic, in case that it is resumed."""
+
+    TYPE: ClassVar[str] = "subscription.suspended"
+    generation: int
+
+
 class SubscriptionEnded(_Framed):
     """The entry's session no longer receives the topic."""
 

@@ -79,7 +79,7 @@ def deliveries(plan: Plan, reply: Reply | None) -> list[Delivery]:
         case DatagramPublished() as event, Interest():
             datagram = DatagramDelivery.model_construct(**event.__dict__)
             return _fan_out(entry, "datagram", datagram, reply.gateways)
-    return []  # session.ended, and grants that were over before they came: nobody is to be told.
+    return []  # Ends and suspensions, and grants that were over before they came: nobody is to be told.
 
 
 def _authenticated(entry: Entry, event: SessionAuthenticated, reply: Granted) -> list[Delivery]:

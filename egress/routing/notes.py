@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from egress.operations import Ended, Full, Gone, Granted, Reply
+from egress.operations import Ended, Full, Gone, Granted, Reply, Suspended
 from egress.routing.plan import Plan
 from schemas.events import SessionAuthenticated, SessionEnded
 from schemas.topics import TopicKind
@@ -52,7 +52,7 @@ def note(plan: Plan, reply: Reply | None) -> Note | None:
     """What is worth noting of `plan` and its topic's answer, if anything."""
     entry = plan.entry
     match plan.event, reply:
-        case _, None | Full() | Gone():
+        case _, None | Full() | Gone() | Suspended():
             return None
         case SessionAuthenticated() as event, _:
             return SessionListed(entry.session, event.user, entry.gateway, event.since or entry.ts, event.generation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from egress.operations import End, Grant, Look, Operation, Publish
+from egress.operations import End, Grant, Look, Operation, Publish, Suspend
 from schemas.entry import Entry, encode_data
 from schemas.errors import InvalidEntry
 from schemas.events import (
@@ -19,6 +19,7 @@ from schemas.events import (
     SessionRestored,
     SubscriptionEnded,
     SubscriptionGranted,
+    SubscriptionSuspended,
 )
 from schemas.topics import ChannelKind, TopicKind, channel_kind, split_topic
 
@@ -33,6 +34,7 @@ _TOPICS: Final[dict[str, frozenset[TopicKind]]] = {
     SessionEnded.TYPE: _SESSION,
     DisconnectRequested.TYPE: frozenset({TopicKind.SESSION, TopicKind.USER}),
     SubscriptionGranted.TYPE: _JOINED,
+    SubscriptionSuspended.TYPE: frozenset({TopicKind.USER}),
     SubscriptionEnded.TYPE: _JOINED,
     MessagePublished.TYPE: frozenset(TopicKind),
 }
@@ -44,6 +46,7 @@ _OF_A_SESSION: Final = frozenset(
         AuthFailed.TYPE,
         SessionEnded.TYPE,
         SubscriptionGranted.TYPE,
+        SubscriptionSuspended.TYPE,
         SubscriptionEnded.TYPE,
     }
 )
@@ -135,6 +138,8 @@ def _operation(entry: Entry, event: Event, kind: TopicKind, presence: bool) -> O
                 recover=event.recover,
                 generation=event.generation,
             )
+        case SubscriptionSuspended():
+            return Suspend(entry.topic, entry.id, entry.session, event.generation)
         case SubscriptionEnded() | SessionEnded():
             return End(entry.topic, entry.id, entry.session)
         case AuthFailed() | SessionRestored():

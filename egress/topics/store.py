@@ -29,6 +29,8 @@ from egress.operations import (
     Publish,
     Published,
     Reply,
+    Suspend,
+    Suspended,
 )
 from egress.topics.scripts import load
 from egress.topics.wire import round_trip
@@ -58,8 +60,8 @@ class TopicStore:
             "KEPT": settings.history_size,
             "MOST": settings.max_sessions_per_user,
         }
-        self._scripts = [load(name, limits) for name in ("publish", "grant", "end")]
-        self._publish, self._grant, self._end = self._scripts
+        self._scripts = [load(name, limits) for name in ("publish", "grant", "suspend", "end")]
+        self._publish, self._grant, self._suspend, self._end = self._scripts
         self._loaded = False
         """Whether the server is believed to have the scripts."""
 
@@ -111,6 +113,8 @@ class TopicStore:
                 script, own = self._publish, (operation.payload,)
             case Grant():
                 script, own = self._grant, _subscriber(operation)
+            case Suspend():
+                script, own = self._suspend, (operation.session.encode(), b"%d" % operation.generation)
             case End():
                 script, own = self._end, (operation.session.encode(),)
         keys = [base + part for part in _PARTS]
@@ -147,6 +151,8 @@ def _reply(operation: Operation, answer: Any) -> Reply:
             return Published(epoch.decode(), offset, _names(gateways), bool(repeated))
         case Look():
             return Interest(_names(answer))
+        case Suspend():
+            return Suspended()
         case End():
             gateway, left, gateways = answer
             return Ended(gateway.decode(), left or None, _names(gateways))

@@ -39,7 +39,8 @@ class AuthHandler:
             case SessionResumed():
                 return rules.resumed(entry, event)
             case SessionDisconnected():
-                await self._sessions.disconnect(entry, event)
+                user = await self._sessions.disconnect(entry, event)
+                return rules.suspended(entry, event, user) if user else Outcome.done()
             case SessionClosed():
                 return rules.ended(entry)
         return Outcome.done()

@@ -12,11 +12,13 @@ from schemas.events import (
     AuthFailed,
     AuthRequested,
     SessionAuthenticated,
+    SessionDisconnected,
     SessionEnded,
     SessionOpened,
     SessionResumed,
     SubscriptionEnded,
     SubscriptionGranted,
+    SubscriptionSuspended,
 )
 from schemas.topics import session_topic, user_topic
 
@@ -114,6 +116,12 @@ def resumed(entry: Entry, event: SessionResumed) -> Outcome:
     recover = event.positions.get(user_topic(entry.user))
     granted = SubscriptionGranted(generation=event.generation, recover=recover)
     return Outcome.done(*_joins_user(entry, granted, entry.user))
+
+
+def suspended(entry: Entry, event: SessionDisconnected, user: str) -> Outcome:
+    """The session waits to be resumed: it is none of its user's connected ones."""
+    told = SubscriptionSuspended(generation=event.generation)
+    return Outcome.done(entry.follow("suspended", told, topic=user_topic(user), user=user))
 
 
 def failed(entry: Entry, event: AuthRequested, error: str) -> Outcome:

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from schemas.codec import encode_frame
+from schemas.entry import Entry
 from tests.support.client import Client, Frames, json_frame
 from tests.support.system import System, system
 from tests.support.waiting import eventually
@@ -164,9 +165,15 @@ async def test_everything_is_in_the_log_and_in_the_archive_once_each(running: Sy
             await ada.message("room-a", f"number {n}")
         ada.datagram({"type": "cursor", "channel": "room-a", "x": 1})
         await eventually(lambda: running.entries(datagrams=True), 10)
+        ada.transport.close()
+        await ada.closed()
         session = ada.session
-    await running.settled()
-    entries = [entry for entry in await running.entries() if entry.session == session]
+
+    async def ended() -> list[Entry]:
+        entries = [entry for entry in await running.entries() if entry.session == session]
+        return entries if entries[-1].type == "session.closed" else []
+
+    entries = await eventually(ended, 10)
     assert [entry.type for entry in entries] == [
         "session.auth_requested",
         "session.opened",

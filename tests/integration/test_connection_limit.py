@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from schemas.entry import Entry
-from schemas.events import SessionAuthenticated
+from schemas.events import SessionAuthenticated, SubscriptionSuspended
 from schemas.topics import user_topic
 from tests.integration.router_world import World, ended, entry, grant, message, places, world
 
@@ -65,6 +65,33 @@ async def test_a_session_that_has_a_place_keeps_it(w: World) -> None:
     """Another grant for a session that is counted already, through another gateway, is no new session."""
     await w.route(*grants("a", "b", "c"), *grants("a", gateway="g2"))
     assert await kinds(w, "g2") == [("subscribed", "a")]
+    assert sorted(await w.store.subscribers(USER)) == ["a", "b", "c"]
+
+
+def suspended(session: str, generation: int = 1) -> Entry:
+    return entry(USER, SubscriptionSuspended(generation=generation), session, "g1", "7")
+
+
+async def test_a_session_that_waits_to_be_resumed_takes_no_place(w: World) -> None:
+    """Another one may connect meanwhile; but so many wait at most, and none comes back to a place that was taken."""
+    await w.route(*grants("a", "b", "c"), suspended("a"), *grants("d"))
+    assert sorted(await w.store.subscribers(USER)) == ["a", "b", "c", "d"]
+    assert await kinds(w) == [("subscribed", name) for name in "abcd"]
+    await w.route(grant(USER, "a", "g2", "7", generation=2))
+    assert await kinds(w, "g2") == [("disconnect", "a")]
+    await w.route(suspended("b"), grant(USER, "a", "g2", "7", generation=3))
+    assert await kinds(w, "g2") == [("subscribed", "a")]
+    await w.route(*(suspended(name) for name in "cd"), *grants("e"), suspended("e"), *grants("f"), suspended("f"))
+    assert len(await w.store.subscribers(USER)) == 6
+    await w.client.delete(w.keys.delivery("g1"))
+    await w.route(*grants("g"))
+    assert await kinds(w) == [("disconnect", "g")]
+
+
+async def test_a_connection_that_is_missed_late_is_not_the_one_that_resumed(w: World) -> None:
+    """A suspension of an earlier generation changes nothing, nor does one of a session that is over."""
+    resumed = grant(USER, "a", "g2", "7", generation=2)
+    await w.route(*grants("a", "b", "c"), resumed, suspended("a"), suspended("never"), *grants("d"))
     assert sorted(await w.store.subscribers(USER)) == ["a", "b", "c"]
 
 

@@ -38,10 +38,10 @@ class World:
 
     async def disconnect(
         self, generation: int = 1, *, gateway: str = "g1", final: bool = False, record: SessionRecord | None = None
-    ) -> None:
+    ) -> str:
         event = SessionDisconnected(generation=generation, code=3001, reason="gone", by="gateway", final=final)
         entry = Entry.of(event, id=f"d{generation}", ts=12, session="s", gateway=gateway)
-        await (record or self.sessions).disconnect(entry, event)
+        return await (record or self.sessions).disconnect(entry, event)
 
     async def types(self, session: str = "s") -> list[str]:
         return [entry.type for entry in await self.log(session)]
@@ -80,8 +80,8 @@ async def test_a_session_begins_once(w: World) -> None:
 async def test_a_final_disconnection_ends_the_session_at_once_and_for_good(w: World) -> None:
     """Its end names the user and what ended the connection; nothing of the record stays, and nobody resumes it."""
     await w.open()
-    await w.disconnect(final=True)
-    await w.disconnect(final=True)
+    assert await w.disconnect(final=True) == ""
+    assert await w.disconnect(final=True) == ""
     (_, end) = await w.log()
     assert (end.id, end.user, end.cause, end.ts) == (of_session_end("s"), "7", "d1", 12)
     assert end.payload() == {"code": 3001, "reason": "gone", "by": "gateway"}
@@ -163,7 +163,7 @@ async def test_a_session_that_nobody_resumes_in_time_ends(w: World) -> None:
     """Not before its window is over; then once, with the words of its connection's end, whoever looks."""
     record = SessionRecord(w.client, w.keys, 0.2)
     await w.open()
-    await w.disconnect(record=record)
+    assert await w.disconnect(record=record) == await w.disconnect(record=record) == "7"
     assert await _overdue(w, record) == 0
 
     async def ended() -> bool:

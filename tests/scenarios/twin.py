@@ -8,7 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from egress.operations import End, Ended, Grant, Granted, Interest, Look, Operation, Publish, Published, Reply
+from egress.operations import (
+    End,
+    Ended,
+    Grant,
+    Granted,
+    Interest,
+    Look,
+    Operation,
+    Publish,
+    Published,
+    Reply,
+    Suspend,
+    Suspended,
+)
 from egress.routing.deliveries import deliveries
 from egress.routing.plan import plan, plan_datagram
 from ingress.hub import Hub
@@ -79,6 +92,8 @@ class Topics:
                 member = topic.members.pop(session, None)
                 left = None if member in topic.members.values() else member
                 return Ended(topic.gateways.pop(session, ""), left, topic.reached())
+            case Suspend():
+                return Suspended()
             case Look():
                 return Interest(topic.reached())
 

@@ -5,6 +5,20 @@
 -- when this grant was handled before and has ended since, or when the subscription is that of a later connection: what
 -- is late must not bring it back. A request that a later connection repeats is a new one. {MOST} when there are as many subscribers; a refusal is remembered too, or its repeat
 -- would subscribe a session that was told to go.
+
+-- Whether one more session may be connected: those that wait to be resumed do not count, up to as many as may be.
+local function full(known)
+  local all = redis.call('HLEN', SUBSCRIBERS)
+  if MOST == 0 or all < MOST then
+    return false
+  end
+  local connected = 0
+  for _, subscriber in ipairs(redis.call('HVALS', SUBSCRIBERS)) do
+    connected = connected + (cjson.decode(subscriber).away and 0 or 1)
+  end
+  return connected >= MOST or not known and all >= 2 * MOST
+end
+
 local epoch, last, turned = open()
 local session, gateway, key, generation = ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[12])
 local record = redis.call('HGET', SUBSCRIBERS, session)
@@ -20,7 +34,7 @@ elseif known and not record then
 elseif known and before.generation == generation then
   local at, mark, was = string.match(known, '^(%d+)(j?)@?(.*)$')
   offset, joined, former = tonumber(at), mark == 'j', was
-elseif not record and ARGV[11] == '1' and MOST > 0 and redis.call('HLEN', SUBSCRIBERS) >= MOST then
+elseif ARGV[11] == '1' and (not record or before.away) and full(record) then
   remember('full' .. MOST, turned)
   return { MOST }
 else
