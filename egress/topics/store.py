@@ -33,6 +33,7 @@ from egress.operations import (
 from egress.topics.scripts import load
 from egress.topics.wire import round_trip
 from runtime.bus.appender import pack
+from runtime.bus.cluster import all_of, node_of, settle
 from runtime.settings import Settings
 
 _PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
@@ -60,8 +61,8 @@ class TopicStore:
         }
         self._scripts = [load(name, limits) for name in ("publish", "grant", "end")]
         self._publish, self._grant, self._end = self._scripts
-        self._loaded = False
-        """Whether the server is believed to have the scripts."""
+        self._loaded: set[aioredis.Redis] = set()
+        """Servers that are believed to have the scripts."""
 
     async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
         """Carry `operations` out in order, in one round trip, and give the reply of each.
@@ -93,20 +94,36 @@ class TopicStore:
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
         now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
+        commands = [self._command(one, now, fresh) for one in operations]
+        await settle(self._client)
+        parts: dict[aioredis.Redis, list[int]] = {}
+        for place, (key, _) in enumerate(commands):
+            parts.setdefault(node_of(self._client, key), []).append(place)
+        found = await all_of([self._at(node, [commands[i][1] for i in part]) for node, part in parts.items()])
+        answers: list[Any] = [None] * len(commands)
+        for part, some in zip(parts.values(), found, strict=True):
+            for place, answer in zip(part, some, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _at(self, node: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
         # In front of what needs them: where another router loads them one by one meanwhile, a publication could be
         # carried out and the grant before it could not, and the repeated grant would begin behind the publication.
-        loads = [] if self._loaded else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
-        self._loaded = False
-        answers = await round_trip(self._client, [*loads, *(self._command(one, now, fresh) for one in operations)])
-        self._loaded = not any(isinstance(answer, NoScriptError) for answer in answers)
+        known = node in self._loaded
+        loads = [] if known else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
+        self._loaded.discard(node)
+        answers = await round_trip(node, [*loads, *commands])
+        if not any(isinstance(answer, NoScriptError) for answer in answers):
+            self._loaded.add(node)
         return answers[len(loads) :]
 
-    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
+    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> tuple[bytes, bytes]:
+        """What its keys begin with, hash tag included, and the command."""
         base = self._keys.topic(operation.topic, "").encode()
         own: tuple[bytes, ...]
         match operation:
             case Look():
-                return pack((b"HKEYS", base + b"gateways"))
+                return base, pack((b"HKEYS", base + b"gateways"))
             case Publish():
                 script, own = self._publish, (operation.payload,)
             case Grant():
@@ -114,7 +131,7 @@ class TopicStore:
             case End():
                 script, own = self._end, (operation.session.encode(),)
         keys = [base + part for part in _PARTS]
-        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
+        return base, pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
 
 
 def _subscriber(grant: Grant) -> tuple[bytes, ...]:

@@ -92,7 +92,7 @@ async def test_a_restart_is_no_loss(bus_url: str) -> None:
     for _ in range(2):
         connection = LogConnection(connect(settings), settings)
         await connection.start()
-        epochs.append(connection._epoch)
+        epochs.append(connection._epochs[settings.keys.meta()])
         await connection.stop()
     assert epochs[0] == epochs[1] != ""
 
