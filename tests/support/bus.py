@@ -9,10 +9,11 @@ from typing import cast
 import redis.asyncio as aioredis
 
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
-from runtime.bus.servers import connect, sentinels_of
+from runtime.bus.servers import connect, nodes_of, sentinels_of
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
@@ -22,14 +23,23 @@ from schemas.events import MessageReceived
 
 def observer(settings: Settings) -> aioredis.Redis:
     """A client that tries again."""
-    if sentinels_of(settings.redis_url):
+    if sentinels_of(settings.redis_url) or nodes_of(settings.redis_url):
         return connect(settings)
     return aioredis.Redis.from_url(settings.redis_url)
 
 
-def bus_settings(url: str) -> Settings:
+def bus_settings(url: str, ack: str = "appended", prefix: str = "hg:") -> Settings:
     """Settings under which leases and attempts end soon."""
-    return Settings(redis_url=url, partitions=4, lease_seconds=1.0, max_attempts=3, drain_seconds=2, _env_file=None)
+    return Settings(
+        redis_url=url,
+        ack=ack,
+        prefix=prefix,
+        partitions=4,
+        lease_seconds=1.0,
+        max_attempts=3,
+        drain_seconds=2,
+        _env_file=None,
+    )
 
 
 class Bus:
@@ -42,7 +52,7 @@ class Bus:
         self.client: aioredis.Redis = connect(settings)
         # What a test looks with may try again after a restart of the server; what it tests may not.
         self.observer: aioredis.Redis = observer(settings)
-        self.appender = Appender(self.client)
+        self.appender = Appender(self.client, assurance=Assurance.of(settings.ack))
         self.groups: list[ConsumerGroup] = []
 
     async def write(self, session: str, n: int) -> None:

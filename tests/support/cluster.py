@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import redis.asyncio as aioredis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from runtime.bus.slots import slot_of
 from tests.support.redis_server import RedisServer, free_port, redis_server
@@ -29,17 +29,23 @@ class RedisCluster:
 
     def __init__(self, servers: list[RedisServer]) -> None:
         self.servers = servers
-        self._clients = [aioredis.Redis(port=server.port) for server in servers]
+        self._all = [aioredis.Redis(port=server.port) for server in servers]
+        self._away: RedisServer | None = None
 
     @property
     def url(self) -> str:
         """For HEADGATE_REDIS_URL: two masters and a replica, from which the rest is found."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{self.servers[i].port}" for i in (0, 1, 5))
 
+    @property
+    def _clients(self) -> list[aioredis.Redis]:
+        """Of the servers that can answer."""
+        return [client for server, client in zip(self.servers, self._all, strict=True) if server is not self._away]
+
     async def create(self) -> None:
         """Make one cluster of the servers."""
         first = self.servers[0]
-        for number, client in enumerate(self._clients):
+        for number, client in enumerate(self._all):
             await self._ask(client, "CLUSTER SET-CONFIG-EPOCH", number + 1)
             if number < MASTERS:
                 await self._ask(client, "CLUSTER ADDSLOTSRANGE", *RANGES[number])
@@ -47,18 +53,18 @@ class RedisCluster:
                 await self._ask(client, "CLUSTER MEET", "127.0.0.1", first.port, first.bus_port)
         await eventually(self._all_met, 30)
         for number in range(MASTERS):
-            master = await self._id(self._clients[number])
-            await self._ask(self._clients[MASTERS + number], "CLUSTER REPLICATE", master)
+            master = await self._id(self._all[number])
+            await self._ask(self._all[MASTERS + number], "CLUSTER REPLICATE", master)
         await eventually(self.healthy, 30)
 
     async def close(self) -> None:
         """Close what a test looks with."""
-        for client in self._clients:
+        for client in self._all:
             await client.aclose()
 
     async def healthy(self) -> bool:
         """Whether every slot is served, all agree on it, and each master has its replica in sync."""
-        for client in self._clients:
+        for client in self._all:
             if (await client.cluster("INFO"))["cluster_state"] != "ok":
                 return False
             masters = {master[2] for _, _, master, *_ in await self._ask(client, "CLUSTER", "SLOTS")}
@@ -75,10 +81,7 @@ class RedisCluster:
         """The master that has `key`, as most servers have it."""
         slot, said = slot_of(key), Counter[int]()
         for client in self._clients:
-            try:
-                ranges = await self._ask(client, "CLUSTER", "SLOTS")
-            except RedisError:
-                continue
+            ranges = await self._ask(client, "CLUSTER", "SLOTS")
             said.update(master[1] for first, last, master, *_ in ranges if first <= slot <= last)
         port, _ = said.most_common(1)[0]
         return next(server for server in self.servers if server.port == port)
@@ -90,16 +93,22 @@ class RedisCluster:
             await before.kill()
         else:
             os.kill(before.pid, number)
-        at = self._clients[self.servers.index(before)]
-        self._clients.remove(at)  # Nobody is asked who cannot answer.
-        self.servers.remove(before)
-        await at.aclose()
+        self._away = before
 
         async def moved() -> bool:
             return await self.master_of(key) is not before
 
         await eventually(moved, 30)
         return before
+
+    async def come_back(self, former: RedisServer, number: signal.Signals) -> None:
+        """Let a former master that was sent `number` go on, and wait until it is a replica in sync."""
+        if number == signal.SIGKILL:
+            await former.start()
+        else:
+            os.kill(former.pid, signal.SIGCONT)
+        self._away = None
+        await eventually(self.healthy, 30)
 
     async def move(self, key: str, *, pause: float = 0.0) -> None:
         """Move the slot of `key` to another master as redis-cli does; `pause`: seconds between keys."""
@@ -129,7 +138,7 @@ class RedisCluster:
         return await client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def _client(self, server: RedisServer) -> aioredis.Redis:
-        return self._clients[self.servers.index(server)]
+        return self._all[self.servers.index(server)]
 
     async def _id(self, client: aioredis.Redis) -> str:
         raw: bytes = await self._ask(client, "CLUSTER MYID")
