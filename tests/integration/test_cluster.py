@@ -194,7 +194,11 @@ async def test_a_log_that_one_master_lost_is_told(bus: Bus, cluster: RedisCluste
     (line,) = [line for line in logs if line["event"] == "log.lost"]
     assert set(line["told_by"]) == {place for place in epochs_of(bus.keys) if node_of(bus.client, place) is lost}
     for session in SESSIONS:
-        await eventually(lambda session=session: bus.writes(session, 1), 10)
+
+        async def written(session: str = session) -> bool:
+            return await bus.writes(session, 1)
+
+        await eventually(written, 10)
     await eventually(lambda: all(seen.numbers[session] == [0, 1] for session in SESSIONS), 20)
     await connection.stop()
 

@@ -112,6 +112,10 @@ async def bus_url() -> AsyncIterator[str]:
         "redis+sentinel://127.0.0.1:x/log",
         "redis+sentinel://127.0.0.1:26379/log/x",
         "redis+sentinel://,/log",
+        "redis+cluster://",
+        "redis+cluster://127.0.0.1:x",
+        "redis+cluster://127.0.0.1:6379,/0",
+        "rediss+cluster://127.0.0.1:6379/1",
         "gopher://127.0.0.1",
     ],
 )
