@@ -99,12 +99,12 @@ class Leases:
         return share(names.index(self._owner), len(names), len(self._keys))
 
     async def free(self) -> list[int]:
-        """The partitions that nobody holds."""
+        """The partitions that nobody holds, as far as their servers answer."""
         pipeline = self._client.pipeline(transaction=False)
         for keys in self._keys:
             pipeline.exists(keys.lease)
-        taken = await pipeline.execute()
-        return [partition for partition, exists in enumerate(taken) if not exists]
+        taken = await pipeline.execute(raise_on_error=False)
+        return [partition for partition, exists in enumerate(taken) if exists == 0]
 
     async def acquire(self, partition: int) -> str | None:
         """Take `partition` if nobody holds it: the identity of the connection that a former owner reads with, which

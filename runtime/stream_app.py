@@ -102,7 +102,7 @@ class StreamApplication:
 def _broker(url: str) -> RedisBroker:
     logger = logging.getLogger("headgate.faststream")
     if (nodes := nodes_of(url)) is not None:
-        addresses = [(node.hostname or "", node.port or 6379) for node in map(urlsplit, nodes)]
+        addresses = [(node.hostname or "", node.port or 6379) for node in map(urlsplit, nodes[1:])]
         return RedisClusterBroker(nodes[0], startup_nodes=addresses, logger=logger)
     where = sentinels_of(url)
     if where is None:

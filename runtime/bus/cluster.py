@@ -93,6 +93,9 @@ class _ClusterPipeline(Pipeline):
                 answers.update(zip(which, await part.execute(raise_on_error=False), strict=True))
             except RedisError as error:
                 answers.update(dict.fromkeys(which, error))
+            finally:
+                # One that fails while it looks for its scripts keeps its connection otherwise.
+                await part.reset()  # type: ignore[no-untyped-call]
 
         async def once() -> None:
             await self._slots.settle()

@@ -39,7 +39,7 @@ class SlotMap:
         self._nodes: dict[Address, aioredis.Redis] = {}
         self._table: list[aioredis.Redis | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._asked = list(seeds)
-        """Whom to ask for the map, those who answered before first."""
+        """Whom to ask for the map, in this order."""
         self._in_doubt = True
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -49,6 +49,7 @@ class SlotMap:
         slot = slot_of(key)
         node = self._table[slot]
         if node is None:
+            self.doubt()
             raise ClusterDownError(f"no master is known for slot {slot}")
         return node
 
@@ -103,12 +104,12 @@ class SlotMap:
     async def _read(self) -> None:
         errors = []
         for address in list(self._asked):
+            # Another one each time: a node that is cut off from the others has an old map.
+            self._asked.append(self._asked.pop(0))
             try:
                 ranges = await self._ask(address)
             except RedisError as error:
                 errors.append(f"{type(error).__name__} from {address[0]}:{address[1]}")
-                self._asked.remove(address)
-                self._asked.append(address)
                 continue
             table: list[aioredis.Redis | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
             for first, last, (host, port, *_), *_ in ranges:

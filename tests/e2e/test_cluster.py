@@ -96,6 +96,8 @@ async def test_every_part_works_over_three_masters(running: System, cluster: Red
         await ada.wait_type("for-you")
         listed = (await running.get("/sessions")).json()["sessions"]
         assert {ada.session, bob.session} <= {row["id"] for row in listed}
+    await running.log.xadd(running.keys.control(), {"command": "resume", "group": "laravel"})
+    await eventually(lambda: "group.control" in running.services["processors"].log(), 10)
     await running.settled()
     await eventually(lambda: ack["event"] in running.archived(), 20)
     await eventually(lambda: _nobody_is_listed(running), 20)

@@ -21,7 +21,7 @@ MASTERS: Final = 3
 #: Of the first, the second and the third master.
 RANGES: Final = ((0, 5460), (5461, 10922), (10923, 16383))
 #: A master that is silent for this long is replaced (ms).
-NODE_TIMEOUT_MS: Final = 1000
+NODE_TIMEOUT_MS: Final = 2000
 
 
 class RedisCluster:
@@ -166,6 +166,7 @@ async def redis_cluster() -> AsyncIterator[RedisCluster]:
                         cluster_enabled="yes",
                         cluster_port=free_port(),
                         cluster_node_timeout=NODE_TIMEOUT_MS,
+                        repl_diskless_sync_delay=0,
                         # One master that is away stops nobody else.
                         cluster_require_full_coverage="no",
                     )
