@@ -45,14 +45,14 @@ def bus_settings(url: str, ack: str = "appended", prefix: str = "hg:") -> Settin
 class Bus:
     """A client, an appender and groups that end with the test."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, max_batch: int = 500) -> None:
         self.settings = settings
         self.keys = settings.keys
         self.logs = [self.keys.inbound(p) for p in range(settings.partitions)]
         self.client: aioredis.Redis = connect(settings)
         # What a test looks with may try again after a restart of the server; what it tests may not.
         self.observer: aioredis.Redis = observer(settings)
-        self.appender = Appender(self.client, assurance=Assurance.of(settings.ack))
+        self.appender = Appender(self.client, assurance=Assurance.of(settings.ack), max_batch=max_batch)
         self.groups: list[ConsumerGroup] = []
 
     async def write(self, session: str, n: int) -> None:
@@ -98,9 +98,9 @@ class Bus:
 
 
 @asynccontextmanager
-async def running_bus(settings: Settings) -> AsyncIterator[Bus]:
-    """A bus until the block ends."""
-    made = Bus(settings)
+async def running_bus(settings: Settings, *, max_batch: int = 500) -> AsyncIterator[Bus]:
+    """A bus until the block ends; `max_batch`: entries that leave in one write."""
+    made = Bus(settings, max_batch)
     await made.appender.start()
     try:
         yield made
