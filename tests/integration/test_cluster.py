@@ -14,6 +14,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from console.records import order
 from egress.operations import Publish, Published
 from egress.topics.store import TopicStore
 from runtime.bus.cluster import masters, node_of
@@ -194,6 +195,27 @@ async def test_a_slot_that_moves_is_followed(bus: Bus, cluster: RedisCluster) ->
     since = (await cluster.errors()) - before
     assert since["MOVED"] > 0
     assert since["ASK"] > 0
+
+
+async def test_appends_keep_their_order_while_their_stream_moves(bus: Bus, cluster: RedisCluster) -> None:
+    """What is appended all the while that a stream leaves for another master is confirmed in the order of the calls."""
+    key = bus.keys.outbound(0)
+    appends = [bus.appender.append(key, entry("s", 0))]
+    await appends[0]
+    before = await cluster.errors()
+    moving = asyncio.create_task(cluster.move(key, pause=0.1))
+    after = 0
+    while after < 500:
+        after += BURST * moving.done()
+        appends += [bus.appender.append(key, entry("s", len(appends) + n)) for n in range(BURST)]
+        await asyncio.sleep(0.002)
+    await moving
+    ids = [order(stream_id) for stream_id in await asyncio.gather(*appends)]
+    since = (await cluster.errors()) - before
+    assert since["ASK"]
+    assert since["MOVED"]
+    assert ids == sorted(set(ids))
+    assert [fields[b"id"] for _, fields in await bus.stored(key)] == [b"s-%d" % n for n in range(len(ids))]
 
 
 async def test_a_log_that_one_master_lost_is_told(bus: Bus, cluster: RedisCluster) -> None:
