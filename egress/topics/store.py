@@ -33,7 +33,7 @@ from egress.operations import (
 from egress.topics.scripts import load
 from egress.topics.wire import round_trip
 from runtime.bus.appender import pack
-from runtime.bus.cluster import all_of, node_of, settle
+from runtime.bus.cluster import all_of, node_of, only_server, settle
 from runtime.settings import Settings
 
 _PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
@@ -95,11 +95,14 @@ class TopicStore:
     async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
         now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
         commands = [self._command(one, now, fresh) for one in operations]
+        if (server := only_server(self._client)) is not None:
+            return await self._at(server, commands)
         await settle(self._client)
         parts: dict[aioredis.Redis, list[int]] = {}
-        for place, (key, _) in enumerate(commands):
-            parts.setdefault(node_of(self._client, key), []).append(place)
-        found = await all_of([self._at(node, [commands[i][1] for i in part]) for node, part in parts.items()])
+        for place, operation in enumerate(operations):
+            node = node_of(self._client, self._keys.topic(operation.topic, ""))
+            parts.setdefault(node, []).append(place)
+        found = await all_of([self._at(node, [commands[i] for i in part]) for node, part in parts.items()])
         answers: list[Any] = [None] * len(commands)
         for part, some in zip(parts.values(), found, strict=True):
             for place, answer in zip(part, some, strict=True):
@@ -117,13 +120,12 @@ class TopicStore:
             self._loaded.add(node)
         return answers[len(loads) :]
 
-    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> tuple[bytes, bytes]:
-        """What its keys begin with, hash tag included, and the command."""
+    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
         base = self._keys.topic(operation.topic, "").encode()
         own: tuple[bytes, ...]
         match operation:
             case Look():
-                return base, pack((b"HKEYS", base + b"gateways"))
+                return pack((b"HKEYS", base + b"gateways"))
             case Publish():
                 script, own = self._publish, (operation.payload,)
             case Grant():
@@ -131,7 +133,7 @@ class TopicStore:
             case End():
                 script, own = self._end, (operation.session.encode(),)
         keys = [base + part for part in _PARTS]
-        return base, pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
+        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
 
 
 def _subscriber(grant: Grant) -> tuple[bytes, ...]:

@@ -170,6 +170,11 @@ def node_of(client: aioredis.Redis, key: str | bytes) -> aioredis.Redis:
     return client.slots.of(key) if isinstance(client, Cluster) else client
 
 
+def only_server(client: aioredis.Redis) -> aioredis.Redis | None:
+    """The server that has all keys; None where there are several."""
+    return None if isinstance(client, Cluster) else client
+
+
 async def settle(client: aioredis.Redis) -> None:
     """See that `node_of` knows the servers as they are now; raises ClusterDownError."""
     if isinstance(client, Cluster):
