@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis.asyncio as aioredis
+from redis.exceptions import RedisError
 
 _ANNOUNCE: Final = """
 local time=redis.call('TIME') local now=time[1]*1000+math.floor(time[2]/1000)
@@ -98,12 +99,12 @@ class Leases:
         return share(names.index(self._owner), len(names), len(self._keys))
 
     async def free(self) -> list[int]:
-        """The partitions that nobody holds."""
+        """The partitions that nobody holds, as far as their servers answer."""
         pipeline = self._client.pipeline(transaction=False)
         for keys in self._keys:
             pipeline.exists(keys.lease)
-        taken = await pipeline.execute()
-        return [partition for partition, exists in enumerate(taken) if not exists]
+        taken = await pipeline.execute(raise_on_error=False)
+        return [partition for partition, exists in enumerate(taken) if exists == 0]
 
     async def acquire(self, partition: int) -> str | None:
         """Take `partition` if nobody holds it: the identity of the connection that a former owner reads with, which
@@ -121,12 +122,13 @@ class Leases:
     async def confirm(self, partitions: Sequence[int]) -> list[int]:
         """Renew the leases of `partitions`; those that another process took meanwhile are dropped.
 
-        Gives those that are held from now on and were not, or not surely, until now.
+        Gives those that are held from now on and were not, or not surely, until now. Raises RedisError when none could
+        be renewed; one that could not, because its server is away, lapses by itself.
         """
         asked = self._now()
-        kept = await self._run(self._renew, partitions, lambda keys: [keys.lease], self._ttl_ms)
-        gained = [p for p, ours in zip(partitions, kept, strict=True) if ours and not self.holds(p)]
-        for partition, ours in zip(partitions, kept, strict=True):
+        answers = await self._run(self._renew, partitions, lambda keys: [keys.lease], self._ttl_ms)
+        gained = [p for p, ours in answers.items() if ours and not self.holds(p)]
+        for partition, ours in answers.items():
             if ours:
                 self._renewed[partition] = asked
             else:
@@ -141,7 +143,7 @@ class Leases:
         """Note that `partitions` are read by the connection `identity`; gives those whose lease is still ours."""
         before = dict(self._tokens)
         noted = await self._run(self._read_by, partitions, _both, identity)
-        return [p for p, ours in zip(partitions, noted, strict=True) if ours and self._tokens.get(p) == before.get(p)]
+        return [p for p, ours in noted.items() if ours and self._tokens.get(p) == before.get(p)]
 
     async def release(self, partitions: Sequence[int]) -> None:
         """Give `partitions` back, so that another process need not wait for their end."""
@@ -160,14 +162,20 @@ class Leases:
         partitions: Sequence[int],
         keys_of: Callable[[LeaseKeys], list[str]],
         *args: str | int,
-    ) -> list[Any]:
+    ) -> dict[int, Any]:
+        """The answers of the servers that answered, by partition; raises RedisError when none did."""
         if not partitions:
-            return []
-        pipeline = self._client.pipeline(transaction=False)
-        for partition in partitions:
-            token = self._tokens.get(partition, self._owner)
-            await script(keys=keys_of(self._keys[partition]), args=[token, *args], client=pipeline)
-        return await pipeline.execute()
+            return {}
+        # As a context: a pipeline that fails while it looks for its scripts keeps its connection otherwise.
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for partition in partitions:
+                token = self._tokens.get(partition, self._owner)
+                await script(keys=keys_of(self._keys[partition]), args=[token, *args], client=pipeline)
+            answers = await pipeline.execute(raise_on_error=False)
+        found = {p: answer for p, answer in zip(partitions, answers, strict=True) if not isinstance(answer, RedisError)}
+        if not found:
+            raise answers[0]
+        return found
 
 
 def _both(keys: LeaseKeys) -> list[str]:

@@ -11,17 +11,18 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Literal
+from urllib.parse import urlsplit
 
 import structlog
 from faststream import FastStream
-from faststream.redis import RedisBroker, RedisSentinelBroker, StreamSub
+from faststream.redis import RedisBroker, RedisClusterBroker, RedisSentinelBroker, StreamSub
 from faststream.security import SASLPlaintext
 from faststream.specification import AsyncAPI
 from pydantic import BaseModel
 
 from runtime.bus.connection import BLOCK_MS
 from runtime.bus.group import ConsumerGroup
-from runtime.bus.servers import sentinels_of
+from runtime.bus.servers import nodes_of, sentinels_of
 from runtime.settings import Settings
 from schemas.events import Event
 
@@ -100,6 +101,9 @@ class StreamApplication:
 
 def _broker(url: str) -> RedisBroker:
     logger = logging.getLogger("headgate.faststream")
+    if (nodes := nodes_of(url)) is not None:
+        addresses = [(node.hostname or "", node.port or 6379) for node in map(urlsplit, nodes[1:])]
+        return RedisClusterBroker(nodes[0], startup_nodes=addresses, logger=logger)
     where = sentinels_of(url)
     if where is None:
         return RedisBroker(url, logger=logger)

@@ -63,6 +63,11 @@ class Keys:
         """Attempts of `group` at entries of `log` that are not settled (hash: stream id -> count)."""
         return f"{log}:attempts:{group}"
 
+    @staticmethod
+    def epoch(log: str) -> str:
+        """The epoch of `log`, where it can be lost without the others."""
+        return f"{log}:epoch"
+
     def members(self, group: str) -> str:
         """The processes that consume for `group`, by the time of their last sign of life (sorted set: name -> ms)."""
         return f"{self.prefix}group:{{{group}}}"
@@ -120,7 +125,7 @@ class Keys:
         return f"{self.prefix}nonce:{key_id}:{nonce}"
 
     def meta(self) -> str:
-        """What was fixed at the first start (hash: partitions)."""
+        """What was fixed at the first start (hash: partitions, epoch)."""
         return f"{self.prefix}meta"
 
     def control(self) -> str:

@@ -35,6 +35,7 @@ from egress.operations import (
 from egress.topics.scripts import load
 from egress.topics.wire import round_trip
 from runtime.bus.appender import pack
+from runtime.bus.cluster import all_of, node_of, only_server, settle
 from runtime.settings import Settings
 
 _PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
@@ -62,8 +63,8 @@ class TopicStore:
         }
         self._scripts = [load(name, limits) for name in ("publish", "grant", "suspend", "end")]
         self._publish, self._grant, self._suspend, self._end = self._scripts
-        self._loaded = False
-        """Whether the server is believed to have the scripts."""
+        self._loaded: set[aioredis.Redis] = set()
+        """Servers that are believed to have the scripts."""
 
     async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
         """Carry `operations` out in order, in one round trip, and give the reply of each.
@@ -95,12 +96,30 @@ class TopicStore:
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
         now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
+        commands = [self._command(one, now, fresh) for one in operations]
+        if (server := only_server(self._client)) is not None:
+            return await self._at(server, commands)
+        await settle(self._client)
+        parts: dict[aioredis.Redis, list[int]] = {}
+        for place, operation in enumerate(operations):
+            node = node_of(self._client, self._keys.topic(operation.topic, ""))
+            parts.setdefault(node, []).append(place)
+        found = await all_of([self._at(node, [commands[i] for i in part]) for node, part in parts.items()])
+        answers: list[Any] = [None] * len(commands)
+        for part, some in zip(parts.values(), found, strict=True):
+            for place, answer in zip(part, some, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _at(self, node: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
         # In front of what needs them: where another router loads them one by one meanwhile, a publication could be
         # carried out and the grant before it could not, and the repeated grant would begin behind the publication.
-        loads = [] if self._loaded else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
-        self._loaded = False
-        answers = await round_trip(self._client, [*loads, *(self._command(one, now, fresh) for one in operations)])
-        self._loaded = not any(isinstance(answer, NoScriptError) for answer in answers)
+        known = node in self._loaded
+        loads = [] if known else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
+        self._loaded.discard(node)
+        answers = await round_trip(node, [*loads, *commands])
+        if not any(isinstance(answer, NoScriptError) for answer in answers):
+            self._loaded.add(node)
         return answers[len(loads) :]
 
     def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:

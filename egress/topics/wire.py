@@ -13,12 +13,12 @@ from redis.exceptions import ResponseError, TimeoutError
 from runtime.bus.servers import SOCKET_TIMEOUT_S
 
 
-async def round_trip(client: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
-    """The answers to packed `commands`, in order; an error answer is a ResponseError in its place.
+async def round_trip(server: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
+    """The answers of one server to packed `commands`, in order; an error answer is a ResponseError in its place.
 
     Raises RedisError when not all answers came.
     """
-    pool = client.connection_pool
+    pool = server.connection_pool
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         async with asyncio.timeout(SOCKET_TIMEOUT_S):

@@ -1,45 +1,37 @@
-"""Appends, coalesced: all that is queued in one turn of the loop leaves in one write.
+"""Appends, coalesced: all that is queued in one turn of the loop leaves in one write to each server.
 
-One write is outstanding at a time, so entries reach each stream in the order of the calls. Commands are packed by
-hand: at these sizes redis-py's pipeline costs twice as much.
+One write is outstanding at a time to each, so entries reach each stream in the order of the calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
 import redis.asyncio as aioredis
-import structlog
-from prometheus_client import Counter, Gauge, Histogram
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from runtime.bus.assurance import Assurance
-from runtime.bus.servers import SOCKET_TIMEOUT_S
+from runtime.bus.cluster import node_of, settle
+from runtime.bus.writer import Done, Queued, Writer, tell, unconfirmed
 from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 
-log = structlog.get_logger()
-
-APPENDED = Counter("headgate_appended", "Entries confirmed by Redis.")
-APPEND_FAILED = Counter("headgate_append_failed", "Entries that Redis did not confirm; nothing was acknowledged.")
-APPEND_QUEUE = Gauge("headgate_append_queue", "Entries waiting for the next write to Redis.")
-APPEND_BATCH = Histogram("headgate_append_batch", "Entries per write.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500))
-
-Done = Callable[[str | LogUnavailable], None]
-"""Told what became of an append: its stream id, or why it was not confirmed (it may have happened all the same)."""
-
 #: What a value becomes in a template.
 _VALUE: Final = b"$%d\r\n%b\r\n"
-_Queued = tuple[bytes, Done]
+#: Streams whose writers are kept in mind.
+_ROUTES: Final = 4096
 
 
 def pack(args: Sequence[bytes]) -> bytes:
-    """A command as a RESP array of bulk strings (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
+    """A command as a RESP array of bulk strings (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+
+    By hand: at these sizes redis-py's pipeline costs twice as much.
+    """
     # One format for all of them: a third of the price of joining as many parts.
     sized: list[bytes | int] = [len(args)]
     for arg in args:
@@ -68,7 +60,7 @@ def _bulk(arg: bytes) -> bytes:
 
 
 class Appender:
-    """Appends entries to streams over one connection of its own."""
+    """Appends entries to streams, over one connection of its own to each server that has some."""
 
     def __init__(
         self,
@@ -78,30 +70,37 @@ class Appender:
         max_queue: int = 50_000,
         max_batch: int = 500,
     ) -> None:
-        """`assurance`: what must be so before an append is confirmed, beyond that the server has it."""
-        self._pool = client.connection_pool
+        """`assurance`: what must be so before an append is confirmed, beyond that the server has it.
+
+        `max_queue`: entries that may wait for one server.
+        """
+        self._client = client
         self._assurance = assurance
         self._question = b"" if assurance is None else pack(assurance.command)
         self._max_queue = max_queue
         self._max_batch = max_batch
-        self._queue: list[_Queued] = []
-        self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._task: asyncio.Task[None] | None = None
-        self._connection: aioredis.Connection | None = None
+        self._writers: dict[aioredis.Redis, Writer] = {}
+        self._routes: dict[str, Writer] = {}
+        """Streams and who writes them. A stream changes its writer only while that has nothing of it outstanding: when
+        it is told that the stream is elsewhere, and when all that it had has failed."""
+        self._tasks: list[asyncio.Task[None]] | None = None
 
     async def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._run(), name="appender")
+        with contextlib.suppress(RedisError):  # Whoever appends is told.
+            await settle(self._client)
+        self._tasks = []
+        for writer in self._writers.values():
+            self._run(writer)
 
     async def stop(self) -> None:
-        """Write what is queued, then close the connection."""
-        if self._task is None:
+        """Write what is queued, then close the connections."""
+        if self._tasks is None:
             return
-        await self._idle.wait()
-        await cancel(self._task)
-        await self._disconnect()
+        while busy := [writer for writer in self._writers.values() if not writer.idle.is_set()]:
+            await asyncio.gather(*(writer.idle.wait() for writer in busy))
+        await cancel(*self._tasks)
+        await asyncio.gather(*(writer.disconnect() for writer in self._writers.values()))
 
     def append(self, key: str, entry: Entry, *, maxlen: int | None = None) -> asyncio.Future[str]:
         """Queue `entry` for the stream `key`; the future gives its stream id once Redis confirmed it.
@@ -116,77 +115,75 @@ class Appender:
     def append_then(self, key: str, entry: Entry, done: Done, *, maxlen: int | None = None) -> None:
         """As `append`, and `done` is called with the answer: cheaper, for what comes by the thousand.
 
-        It is called once, never before this returns, except when the queue is full; it must not raise.
+        It is called once, never before this returns, except when the queue is full or no server is known to have the
+        stream; it must not raise.
         """
-        if len(self._queue) >= self._max_queue:
-            _tell(done, LogUnavailable("the queue to Redis is full: it answers too slowly for this load"))
-            return
-        self._queue.append((_xadd(key.encode(), entry, maxlen), done))
-        self._idle.clear()
-        self._wake.set()
-
-    async def _run(self) -> None:
-        delay = 0.0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._queue:
-                batch = self._queue[: self._max_batch]
-                del self._queue[: len(batch)]
-                APPEND_QUEUE.set(len(self._queue))
-                try:
-                    await self._write(batch)
-                    delay = 0.0
-                except (RedisError, OSError, TimeoutError) as error:
-                    # Later entries must not overtake those whose fate is unknown: all of them fail together.
-                    undecided, self._queue = [*batch, *self._queue], []
-                    for _, done in undecided:
-                        _tell(done, _unconfirmed(error))
-                    await self._disconnect()
-                    await asyncio.sleep(delay)
-                    delay = min(max(0.05, delay * 2), 2.0)
-            self._idle.set()
-
-    async def _write(self, batch: list[_Queued]) -> None:
-        """Write `batch` and tell of what is decided; what is not stays in it. Raises RedisError, OSError."""
-        if self._connection is None:
-            connection: aioredis.Connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-            await connection.connect()  # type: ignore[no-untyped-call]
-            self._connection = connection
-        APPEND_BATCH.observe(len(batch))
-        answers: list[str | LogUnavailable] = []
-        try:
-            # The time is limited once for the whole write, which is cheaper than for each answer.
-            async with asyncio.timeout(SOCKET_TIMEOUT_S):
-                data = b"".join(item[0] for item in batch) + self._question
-                await self._connection.send_packed_command(data, check_health=False)
-                await self._read(self._connection, len(batch), answers)
-        except BaseException:
-            if self._assurance is not None:
-                answers.clear()  # None of them is where it was to be.
-            raise
-        finally:
-            told = batch[: len(answers)]
-            del batch[: len(answers)]
-            APPENDED.inc(sum(isinstance(answer, str) for answer in answers))
-            for (_, done), answer in zip(told, answers, strict=True):
-                _tell(done, answer)
-
-    async def _read(self, connection: aioredis.Connection, count: int, answers: list[str | LogUnavailable]) -> None:
-        for _ in range(count):
+        writer = self._routes.get(key)
+        if writer is None:
             try:
-                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
-            except ResponseError as error:  # This command's own: the others of the batch were carried out.
-                answers.append(_unconfirmed(error))
-            else:
-                answers.append(answer.decode())
-        if self._assurance is not None:
-            self._assurance.check(await connection.read_response(disable_decoding=True, timeout=math.inf))
+                writer = self._route(key)
+            except RedisError as error:
+                tell(done, unconfirmed(error))
+                return
+        if len(writer.queue) >= self._max_queue:
+            tell(done, LogUnavailable("the queue to Redis is full: it answers too slowly for this load"))
+            return
+        writer.put((_xadd(key.encode(), entry, maxlen), done, key))
 
-    async def _disconnect(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.disconnect(nowait=True)
+    def _route(self, key: str) -> Writer:
+        """Who writes the stream `key` from now on; raises ClusterDownError."""
+        node = node_of(self._client, key)
+        writer = self._writers.get(node)
+        if writer is None:
+            writer = Writer(
+                node,
+                assurance=self._assurance,
+                question=self._question,
+                max_batch=self._max_batch,
+                failed=self._failed,
+                elsewhere=self._elsewhere,
+            )
+            self._writers[node] = writer
+            if self._tasks is not None:
+                self._run(writer)
+        if len(self._routes) >= _ROUTES:
+            self._routes = {one: its for one, its in self._routes.items() if not its.idle.is_set()}
+        self._routes[key] = writer
+        return writer
+
+    def _run(self, writer: Writer) -> None:
+        assert self._tasks is not None
+        self._tasks.append(asyncio.create_task(writer.run(), name="appender"))
+
+    async def _failed(self, writer: Writer) -> None:
+        """All that `writer` had has failed. Its streams may be elsewhere by now, and with them what came since."""
+        with contextlib.suppress(RedisError):
+            await settle(self._client)
+        self._routes = {key: its for key, its in self._routes.items() if its is not writer}
+        queued, writer.queue = writer.queue, []
+        writer.queue[:0] = self._placed(writer, queued)
+
+    def _elsewhere(self, writer: Writer, queued: list[Queued]) -> list[Queued]:
+        """`writer` was told that it does not have the streams of `queued`, and has nothing else of them."""
+        for _, _, key in queued:
+            self._routes.pop(key, None)
+        return self._placed(writer, queued)
+
+    def _placed(self, writer: Writer, queued: list[Queued]) -> list[Queued]:
+        """Give `queued` to the writers of its streams, in order; what is for `writer` is given back."""
+        own = []
+        for item in queued:
+            _, done, key = item
+            try:
+                its = self._routes.get(key) or self._route(key)
+            except RedisError as error:
+                tell(done, unconfirmed(error))
+                continue
+            if its is writer:
+                own.append(item)
+            else:
+                its.put(item)
+        return own
 
 
 class _Settle:
@@ -205,16 +202,3 @@ class _Settle:
         else:
             self._future.set_exception(answer)
             self._future.exception()  # A caller that went away has nobody left to tell: not an unhandled error.
-
-
-def _unconfirmed(error: BaseException) -> LogUnavailable:
-    return LogUnavailable(f"the append was not confirmed: {type(error).__name__}")
-
-
-def _tell(done: Done, answer: str | LogUnavailable) -> None:
-    if not isinstance(answer, str):
-        APPEND_FAILED.inc()
-    try:
-        done(answer)
-    except Exception:  # A defect of one who is told must not keep the others from appending.
-        log.exception("append.caller_failed")

@@ -19,9 +19,11 @@ from redis.exceptions import (
 )
 
 from runtime.bus.assurance import Assurance
+from runtime.bus.cluster import REDIRECTED, masters, together
 from runtime.settings import Settings, mask_url
 from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable
+from schemas.keys import Keys
 
 log = structlog.get_logger()
 
@@ -37,7 +39,7 @@ Answer = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
 def is_away(error: RedisError) -> bool:
     """Whether the server is away or cannot write now, so that the same command can succeed later."""
-    away = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, ClusterDownError)
+    away = (ConnectionError, TimeoutError, ReadOnlyError, OutOfMemoryError, ClusterDownError, *REDIRECTED)
     return isinstance(error, away) or str(error).startswith(("MISCONF", "NOREPLICAS"))
 
 
@@ -48,7 +50,7 @@ class LogConnection:
         self._client = client
         self._settings = settings
         self._answers = True
-        self._epoch = ""
+        self._epochs: dict[str, str] = {}
         self._watch: asyncio.Task[None] | None = None
 
     def problem(self) -> str | None:
@@ -57,8 +59,9 @@ class LogConnection:
 
     async def start(self) -> None:
         """Raises LogUnavailable or ConfigurationError."""
-        self._epoch = await check_server(self._client, self._settings)
-        log.info("log.connected", durable=await durability(self._client), epoch=self._epoch)
+        self._epochs = await check_server(self._client, self._settings)
+        epoch = self._epochs[self._settings.keys.meta()]
+        log.info("log.connected", durable=await durability(self._client), epoch=epoch)
         self._watch = asyncio.create_task(self._look(), name="log-watch")
 
     async def stop(self) -> None:
@@ -70,51 +73,63 @@ class LogConnection:
         while True:
             await asyncio.sleep(PING_S)
             try:
-                epoch = await fix(self._client, self._settings)
+                now = await epochs(self._client, self._settings)
                 self._answers = True
             except RedisError as error:
                 if self._answers:
                     log.error("log.away", error=type(error).__name__)
                 self._answers = False
                 continue
-            if epoch != self._epoch:
+            if lost := [place for place, epoch in now.items() if epoch != self._epochs[place]]:
                 # Groups are made anew by those who read them, topics by the router, with epochs of their own.
                 LOST.inc()
                 log.critical(
                     "log.lost",
-                    was=self._epoch,
-                    now=epoch,
+                    was=self._epochs[lost[0]],
+                    now=now[lost[0]],
+                    told_by=lost,
                     hint="the server lost its data: what it had acknowledged is only in the archive now",
                 )
-                self._epoch = epoch
+                self._epochs = now
 
 
-async def fix(client: aioredis.Redis, settings: Settings) -> str:
-    """The epoch of the log, which is given with the number of partitions at the first start, and changes with the log.
+async def epochs(client: aioredis.Redis, settings: Settings) -> dict[str, str]:
+    """The epoch of the log, given with the number of partitions at the first start; it changes when the log is lost.
 
-    Raises RedisError.
+    Where servers can lose their parts without each other, each partition has one besides. By their keys. Raises
+    RedisError.
     """
-    meta = settings.keys.meta()
+    keys, fresh = settings.keys, secrets.token_hex(4)
     pipeline = client.pipeline(transaction=True)
-    pipeline.hsetnx(meta, "partitions", str(settings.partitions))
-    pipeline.hsetnx(meta, "epoch", secrets.token_hex(4))
-    pipeline.hget(meta, "epoch")
-    epoch: bytes = (await pipeline.execute())[-1]
-    return epoch.decode()
+    pipeline.hsetnx(keys.meta(), "partitions", str(settings.partitions))
+    pipeline.hsetnx(keys.meta(), "epoch", fresh)
+    pipeline.hget(keys.meta(), "epoch")
+    found = {keys.meta(): (await pipeline.execute())[-1]}
+    logs = [log(partition) for log in (keys.inbound, keys.outbound) for partition in range(settings.partitions)]
+    if len(together(client, logs)) > 1:
+        places = [Keys.epoch(log) for log in logs]
+        pipeline = client.pipeline(transaction=False)
+        for place in places:
+            pipeline.set(place, fresh, nx=True)
+            pipeline.get(place)
+        found |= zip(places, (await pipeline.execute())[1::2], strict=True)
+    return {place: epoch.decode() for place, epoch in found.items()}
 
 
-async def check_server(client: aioredis.Redis, settings: Settings) -> str:
-    """Fix the number of partitions at the first start and refuse what would lose entries later; gives the log's epoch.
+async def check_server(client: aioredis.Redis, settings: Settings) -> dict[str, str]:
+    """Fix the number of partitions at the first start and refuse what would lose entries later; gives the log's epochs.
 
-    Raises LogUnavailable when the server does not answer and ConfigurationError when it evicts keys or when the
-    log was made with another number of partitions.
+    Raises LogUnavailable when a server does not answer and ConfigurationError when one evicts keys or when the log was
+    made with another number of partitions.
     """
     try:
-        epoch = await fix(client, settings)
+        found = await epochs(client, settings)
         fixed = int(await client.hget(settings.keys.meta(), "partitions") or 0)
-        policy = await _config(client, "maxmemory-policy")
+        servers = await masters(client)
+        policies = [await _config(server, "maxmemory-policy") for server in servers]
         if (assurance := Assurance.of(settings.ack)) is not None:
-            await assurance.check_server(client)
+            for server in servers:
+                await assurance.check_server(server)
     except RedisError as error:
         raise LogUnavailable(
             f"no answer from the log at {mask_url(settings.redis_url)} ({type(error).__name__}): "
@@ -125,28 +140,30 @@ async def check_server(client: aioredis.Redis, settings: Settings) -> str:
             f"the log was made with {fixed} partitions and HEADGATE_PARTITIONS says {settings.partitions}: "
             "every service needs the number of the first start"
         )
-    if policy not in ("", "noeviction"):
+    if evicting := set(policies) - {"", "noeviction"}:
         raise ConfigurationError(
-            f"Redis evicts keys (maxmemory-policy {policy}) and would drop parts of the log: set it to noeviction"
+            f"Redis evicts keys (maxmemory-policy {', '.join(sorted(evicting))}) and would drop parts of the log: "
+            "set it to noeviction"
         )
-    return epoch
+    return found
 
 
 async def durability(client: aioredis.Redis) -> str:
-    """What the server keeps of a confirmed append when its power fails, as words for the log at start."""
+    """What the servers keep of a confirmed append when their power fails, as words for the log at start."""
     try:
-        if await _config(client, "appendonly") != "yes":
+        servers = await masters(client)
+        if any([await _config(server, "appendonly") != "yes" for server in servers]):
             return "memory only: a restart of Redis loses the log (set appendonly yes, appendfsync always)"
-        if await _config(client, "appendfsync") != "always":
+        if any([await _config(server, "appendfsync") != "always" for server in servers]):
             return "disk within about a second: a power cut can lose acknowledged messages (set appendfsync always)"
     except RedisError as error:
         return f"unknown ({type(error).__name__})"
     return "disk before every acknowledgement"
 
 
-async def _config(client: aioredis.Redis, name: str) -> str:
+async def _config(server: aioredis.Redis, name: str) -> str:
     """One value of CONFIG GET, empty where the server does not tell (managed servers hide it)."""
     try:
-        return str((await client.config_get(name)).get(name, ""))
+        return str((await server.config_get(name)).get(name, ""))
     except ResponseError:
         return ""

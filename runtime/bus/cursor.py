@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, cast
 
 import redis.asyncio as aioredis
@@ -11,7 +12,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from runtime.backoff import backoff
+from runtime.bus.cluster import together
 from runtime.bus.connection import BLOCK_MS, Answer
+from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
 
@@ -24,8 +27,40 @@ async def follow(client: aioredis.Redis, start: Mapping[str, str], *, count: int
     """Batches of (stream key, stream id, entry) from the ids in `start` on (`0` all, `$` only what comes).
 
     Survives a server that goes away: it resumes after the last id it gave. What is no entry is logged and passed
-    over. An empty batch is given when nothing came for a while, so that the caller can look at other things.
+    over. An empty batch is given when nothing came for a while, so that the caller can look at other things. Raises
+    RedisError when it cannot begin.
     """
+    keys = list(start)
+    parts = [_follow(client, {keys[i]: start[keys[i]] for i in part}, count) for part in together(client, keys)]
+    async with aclosing(parts[0] if len(parts) == 1 else _merged(parts)) as batches:
+        async for batch in batches:
+            yield batch
+
+
+async def _merged(parts: Sequence[AsyncGenerator[Batch]]) -> AsyncGenerator[Batch]:
+    """What all of `parts` give, as it comes; raises what one of them raises."""
+    queue: asyncio.Queue[Batch | RedisError] = asyncio.Queue(maxsize=1)
+
+    async def pump(part: AsyncGenerator[Batch]) -> None:
+        try:
+            async with aclosing(part):
+                async for batch in part:
+                    await queue.put(batch)
+        except RedisError as error:
+            await queue.put(error)
+
+    pumps = [asyncio.create_task(pump(part)) for part in parts]
+    try:
+        while True:
+            batch = await queue.get()
+            if isinstance(batch, RedisError):
+                raise batch
+            yield batch
+    finally:
+        await cancel(*pumps)
+
+
+async def _follow(client: aioredis.Redis, start: Mapping[str, str], count: int) -> AsyncGenerator[Batch]:
     position: dict[str, str] = dict(start)
     failures = 0
     for key, stream_id in position.items():

@@ -11,10 +11,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from runtime.bus.appender import Appender
+from runtime.bus.cluster import node_of
 from runtime.bus.lanes import Handler, Lanes
 from runtime.bus.outcomes import Received
 from runtime.bus.read_connection import end
-from runtime.bus.reader import Reader, ensure_group
+from runtime.bus.reader import ensure_group
+from runtime.bus.readers import readers
 from runtime.bus.settle import Settler
 from runtime.leases import LeaseKeys, Leases
 from runtime.settings import Settings
@@ -83,7 +85,7 @@ class ConsumerGroup:
             max_batch=max_batch,
             traced=traced,
         )
-        self._reader = Reader(
+        self._reader = readers(
             client,
             logs,
             group,
@@ -165,8 +167,9 @@ class ConsumerGroup:
     async def _tend(self) -> None:
         """Renew what is held, take what is free, give up what is more than this process's share."""
         before = set(self._leases.held())
-        share = await self._leases.announce()
+        # Renewed first: to be renewed a lease needs its own server alone.
         self._reader.gained(await self._leases.renew())
+        share = await self._leases.announce()
         kept = [p for p in self._leases.held() if p not in self._leaving]
         if len(kept) < share:
             await self._take(share - len(kept))
@@ -179,15 +182,17 @@ class ConsumerGroup:
     async def _take(self, number: int) -> None:
         """Take `number` partitions of those that nobody holds; ends what their last owners read with."""
         taken: list[int] = []
-        readers: set[str] = set()
+        last_readers: dict[str, int] = {}
         for partition in await self._leases.free():
             if len(taken) == number:
                 break
             if (last := await self._leases.acquire(partition)) is not None:
                 taken.append(partition)
-                readers.add(last)
-        for reader in readers - {"", self._reader.identity}:
-            await end(self._client, reader)
+                last_readers[last] = partition
+        for reader, partition in last_readers.items():
+            if reader and reader not in self._reader.identity.split(","):
+                # Where the lease was taken just now: the connection to any other server can read nothing of it.
+                await end(node_of(self._client, self._logs[partition]), reader)
         self._reader.gained(await self._leases.confirm(taken))
 
     async def _give_up(self, partition: int) -> None:

@@ -14,14 +14,17 @@ import redis.asyncio as aioredis
 import structlog
 from redis.exceptions import ConnectionError, NoPermissionError, RedisError
 
+from runtime.bus.cluster import node_of, settle
+
 log = structlog.get_logger()
 
 
 class ReadConnection:
-    """One connection of its own, never opened anew except by `open`."""
+    """One connection of its own to the server that has a key, never opened anew except by `open`."""
 
-    def __init__(self, client: aioredis.Redis) -> None:
-        self._pool = client.connection_pool
+    def __init__(self, client: aioredis.Redis, key: str) -> None:
+        self._servers = client
+        self._key = key
         self._client: aioredis.Redis | None = None
         self.identity = ""
         """The server's run id and this connection's number there: `RUN_ID:CLIENT_ID`."""
@@ -34,21 +37,40 @@ class ReadConnection:
         return self._client
 
     async def open(self) -> None:
-        """Connect, unless the connection is open; raises RedisError."""
-        if self._client is not None and self._client.connection is not None and self._client.connection.is_connected:
+        """Connect, unless the connection is open and to the server that has the key now; raises RedisError."""
+        await settle(self._servers)
+        pool = node_of(self._servers, self._key).connection_pool
+        if self._client is not None and self._client.connection_pool is pool and _is_open(self._client):
             return
         await self.close()
-        client = aioredis.Redis(connection_pool=self._pool, single_connection_client=True)
-        number = await client.client_id()
-        self.identity = f"{await run_id(client)}:{number}"
+        client = aioredis.Redis(connection_pool=pool, single_connection_client=True)
+        # None of the pool's, which has enough to do without those that always wait for something to read.
+        client.connection = pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await client.connection.connect()
+            number = await client.client_id()
+            self.identity = f"{await run_id(client)}:{number}"
+        except BaseException:
+            await _disconnect(client)
+            raise
         self._client = client
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Disconnect."""
         client, self._client, self.identity = self._client, None, ""
         if client is not None:
-            with contextlib.suppress(RedisError):
-                await client.aclose()
+            await _disconnect(client)
+
+
+def _is_open(client: aioredis.Redis) -> bool:
+    return client.connection is not None and client.connection.is_connected
+
+
+async def _disconnect(client: aioredis.Redis) -> None:
+    connection, client.connection = client.connection, None
+    if connection is not None:
+        with contextlib.suppress(RedisError):
+            await connection.disconnect(nowait=True)
 
 
 async def run_id(client: aioredis.Redis) -> str:

@@ -66,24 +66,28 @@ class Reader:
         *,
         lanes: Lanes,
         settler: Settler,
-        owned: Callable[[], list[int]],
+        owned: Callable[[], Collection[int]],
         note: Note,
+        of: Collection[int] | None = None,
         types: Collection[str] | None = None,
         linger: float = 0.0,
         count: int = 200,
     ) -> None:
-        """`types`: what the group handles; other entries are acknowledged unread. None: all.
+        """`of`: the partitions that this one reads, whose logs one command can be about. None: all.
+
+        `types`: what the group handles; other entries are acknowledged unread. None: all.
 
         `linger`: seconds between reads of new entries, for a group that gains more from batches than from haste.
         """
         self._client = client
-        self._connection = ReadConnection(client)
+        self._of = range(len(logs)) if of is None else of
+        self._connection = ReadConnection(client, logs[min(self._of)])
         self._logs = logs
         self._partition = {key.encode(): partition for partition, key in enumerate(logs)}
         self._group = group
         self._lanes = lanes
         self._settler = settler
-        self._owned = owned
+        self._all_owned = owned
         self._note = note
         self._types = None if types is None else {name.encode() for name in types}
         self._linger = linger
@@ -138,12 +142,15 @@ class Reader:
         finally:
             await self._connection.close()
 
+    def _owned(self) -> set[int]:
+        return {partition for partition in self._all_owned() if partition in self._of}
+
     async def _turn(self) -> None:
         # In this order: a process that is paused after it looked at its leases finds its connection ended.
         await self._connection.open()
         self._reading = True
         try:
-            await self._read_owned(set(self._owned()))
+            await self._read_owned(self._owned())
         finally:
             self._reading = False
             self._turned.set()

@@ -1,4 +1,4 @@
-"""From HEADGATE_REDIS_URL to a client: one server, or whichever is the master that Sentinels name.
+"""From HEADGATE_REDIS_URL to a client: one server, whichever is the master that Sentinels name, or a cluster.
 
 Sources: https://redis.io/docs/latest/develop/reference/sentinel-clients/
 """
@@ -10,10 +10,13 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio as aioredis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
+from runtime.bus.cluster import Cluster
+from runtime.bus.slots import SlotMap
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 
@@ -23,6 +26,8 @@ SOCKET_TIMEOUT_S: Final = 5.0
 SENTINEL_TIMEOUT_S: Final = 1.0
 _SENTINEL: Final = "redis+sentinel"
 _SENTINEL_PORT: Final = 26_379
+_CLUSTERS: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+_REDIS_PORT: Final = 6379
 
 
 class _SentinelPool(SentinelConnectionPool, aioredis.BlockingConnectionPool):
@@ -59,6 +64,8 @@ def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
     }
     if (sentinels := sentinels_of(settings.redis_url)) is not None:
         return _master(sentinels, common)
+    if (nodes := nodes_of(settings.redis_url)) is not None:
+        return _cluster(nodes, common)
     try:
         pool = aioredis.BlockingConnectionPool.from_url(settings.redis_url, **common)
     except ValueError as error:
@@ -78,6 +85,35 @@ def _master(where: Sentinels, common: dict[str, Any]) -> aioredis.Redis:
         **common,
     )
     return client
+
+
+def _cluster(nodes: list[str], common: dict[str, Any]) -> aioredis.Redis:
+    """`max_connections` are to each node."""
+    try:
+        options: list[dict[str, Any]] = [{**parse_url(node)} for node in nodes]
+    except ValueError as error:
+        raise ConfigurationError(f"HEADGATE_REDIS_URL cannot be used: {error}") from error
+    seeds = [(str(one.pop("host", "")), int(one.pop("port", _REDIS_PORT))) for one in options]
+    if not all(host for host, _ in seeds) or any(one.pop("db", 0) for one in options):
+        raise ConfigurationError(
+            "HEADGATE_REDIS_URL is not redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…], or names a database "
+            "other than 0: a cluster has no other"
+        )
+    max_connections = common.pop("max_connections")
+    slots = SlotMap(seeds, common | options[0], max_connections)
+    return Cluster(slots, slots.node(seeds[0]))
+
+
+def nodes_of(url: str) -> list[str] | None:
+    """URLs of the nodes that `url` names a cluster by; None when it names none.
+
+    `redis+cluster://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]…]`, or `rediss+cluster://` for TLS.
+    """
+    parts = urlsplit(url)
+    if (scheme := _CLUSTERS.get(parts.scheme)) is None:
+        return None
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    return [parts._replace(scheme=scheme, netloc=f"{credentials}{at}{host}").geturl() for host in hosts.split(",")]
 
 
 def sentinels_of(url: str) -> Sentinels | None:

@@ -128,17 +128,22 @@ class Settler:
             for partition, ids in attempted.items():
                 pipeline.hdel(Keys.attempts(self._logs[partition], self._group), *ids)
             try:
-                await pipeline.execute()
+                answers = await pipeline.execute(raise_on_error=False)
+            except RedisError as error:
+                answers = [error] * (len(acks) + len(attempted))
+            errors = [answer for answer in answers if isinstance(answer, RedisError)]
+            if not errors:
                 failures = 0
                 for written in waiting:
                     if not written.done():
                         written.set_result(None)
-            except RedisError as error:
-                failures += 1
-                log.warning("log.ack_failed", group=self._group, error=type(error).__name__)
-                self._waiting[:0] = waiting
-                for unwritten, ids_by_partition in ((self._acks, acks), (self._attempted, attempted)):
-                    for partition, ids in ids_by_partition.items():
-                        unwritten[partition][:0] = ids
-                await asyncio.sleep(backoff(failures))
+                continue
+            failures += 1
+            log.warning("log.ack_failed", group=self._group, error=type(errors[0]).__name__)
+            self._waiting[:0] = waiting
+            sent = [(self._acks, *one) for one in acks.items()] + [(self._attempted, *one) for one in attempted.items()]
+            for (unwritten, partition, ids), answer in zip(sent, answers, strict=True):
+                if isinstance(answer, RedisError):
+                    unwritten[partition][:0] = ids
+            await asyncio.sleep(backoff(failures))
         self._flushing = None

@@ -123,13 +123,16 @@ class Trimmer:
         """Trim what may go now; gives how far each group is behind. Raises RedisError."""
         keys, now = self._settings.keys, self._clock()
         removed = await removed_groups(self._client, keys)
-        pipeline = self._client.pipeline(transaction=False)
-        for partition in self._owned():
-            for stream, groups in ((keys.inbound(partition), INBOUND), (keys.outbound(partition), OUTBOUND)):
-                required = [group for group in groups if group not in removed]
-                await self._script(keys=[stream, Keys.dead(stream)], args=self._bounds(now) + required, client=pipeline)
+        # As a context: a pipeline that fails while it looks for its scripts keeps its connection otherwise.
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for partition in self._owned():
+                for stream, groups in ((keys.inbound(partition), INBOUND), (keys.outbound(partition), OUTBOUND)):
+                    required = [group for group in groups if group not in removed]
+                    args = self._bounds(now) + required
+                    await self._script(keys=[stream, Keys.dead(stream)], args=args, client=pipeline)
+            answers = await pipeline.execute()
         behind: dict[str, list[Lag]] = defaultdict(list)
-        for trimmed, dropped, expired, groups in await pipeline.execute():
+        for trimmed, dropped, expired, groups in answers:
             _count(trimmed, dropped, expired)
             for name, backlog, oldest in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
                 behind[name.decode()].append(Lag(backlog, None if oldest == b"-1" else int(oldest)))

@@ -92,7 +92,7 @@ async def test_a_restart_is_no_loss(bus_url: str) -> None:
     for _ in range(2):
         connection = LogConnection(connect(settings), settings)
         await connection.start()
-        epochs.append(connection._epoch)
+        epochs.append(connection._epochs[settings.keys.meta()])
         await connection.stop()
     assert epochs[0] == epochs[1] != ""
 
@@ -112,6 +112,10 @@ async def bus_url() -> AsyncIterator[str]:
         "redis+sentinel://127.0.0.1:x/log",
         "redis+sentinel://127.0.0.1:26379/log/x",
         "redis+sentinel://,/log",
+        "redis+cluster://",
+        "redis+cluster://127.0.0.1:x",
+        "redis+cluster://127.0.0.1:6379,/0",
+        "rediss+cluster://127.0.0.1:6379/1",
         "gopher://127.0.0.1",
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.reader import Reader
 from runtime.settings import Settings
 from schemas.keys import Keys
 from tests.support.bus import Bus, bus_settings, running_bus
@@ -142,6 +143,11 @@ async def pending(bus: Bus, count: int) -> bool:
     return bool(sum(group["pending"] for group in groups) == count)
 
 
+def reader_of(group: ConsumerGroup) -> Reader:
+    assert isinstance(group._reader, Reader)
+    return group._reader
+
+
 async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that slept over the end of its leases finds the connection that it reads with ended, and reads no
     entry that belongs to the new owner."""
@@ -152,14 +158,14 @@ async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyP
     # It believes that it holds them and renews nothing: what a process knows that was stopped in between.
     monkeypatch.setattr(one._leases, "holds", lambda partition: True)
     monkeypatch.setattr(one, "_tend", asyncio.Event().wait)
-    before = one._reader.identity
+    before = reader_of(one).identity
     two = await bus.group(seen.second)
     await eventually(lambda: len(two.owned()) == 4, 10)
     for n in range(1, 30):
         await bus.write("s", n)
     await eventually(lambda: done(bus), 10)
     assert seen.all == [("one", "s", 0), *[("two", "s", n) for n in range(1, 30)]]
-    await eventually(lambda: one._reader.identity not in ("", before), 10)
+    await eventually(lambda: reader_of(one).identity not in ("", before), 10)
     monkeypatch.undo()
 
 
@@ -171,11 +177,11 @@ async def test_what_a_lost_answer_left_behind_is_found(bus: Bus, monkeypatch: py
     await bus.write("s", 0)
     await eventually(lambda: done(bus), 10)
     group.pause(True)
-    await eventually(lambda: not group._reader._live, 10)
+    await eventually(lambda: not reader_of(group)._live, 10)
     group.pause(False)
     # Read in the owner's name by nobody.
     log = bus.keys.inbound_of("s")
-    await eventually(lambda: len(group._reader._live) == 4, 10)
+    await eventually(lambda: len(reader_of(group)._live) == 4, 10)
     stolen = asyncio.create_task(steal(bus, log))
     await bus.write("s", 1)
     await bus.write("s", 2)

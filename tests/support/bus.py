@@ -9,10 +9,11 @@ from typing import cast
 import redis.asyncio as aioredis
 
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
-from runtime.bus.servers import connect, sentinels_of
+from runtime.bus.servers import connect, nodes_of, sentinels_of
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
@@ -22,27 +23,36 @@ from schemas.events import MessageReceived
 
 def observer(settings: Settings) -> aioredis.Redis:
     """A client that tries again."""
-    if sentinels_of(settings.redis_url):
+    if sentinels_of(settings.redis_url) or nodes_of(settings.redis_url):
         return connect(settings)
     return aioredis.Redis.from_url(settings.redis_url)
 
 
-def bus_settings(url: str) -> Settings:
+def bus_settings(url: str, ack: str = "appended", prefix: str = "hg:") -> Settings:
     """Settings under which leases and attempts end soon."""
-    return Settings(redis_url=url, partitions=4, lease_seconds=1.0, max_attempts=3, drain_seconds=2, _env_file=None)
+    return Settings(
+        redis_url=url,
+        ack=ack,
+        prefix=prefix,
+        partitions=4,
+        lease_seconds=1.0,
+        max_attempts=3,
+        drain_seconds=2,
+        _env_file=None,
+    )
 
 
 class Bus:
     """A client, an appender and groups that end with the test."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, max_batch: int = 500) -> None:
         self.settings = settings
         self.keys = settings.keys
         self.logs = [self.keys.inbound(p) for p in range(settings.partitions)]
         self.client: aioredis.Redis = connect(settings)
         # What a test looks with may try again after a restart of the server; what it tests may not.
         self.observer: aioredis.Redis = observer(settings)
-        self.appender = Appender(self.client)
+        self.appender = Appender(self.client, assurance=Assurance.of(settings.ack), max_batch=max_batch)
         self.groups: list[ConsumerGroup] = []
 
     async def write(self, session: str, n: int) -> None:
@@ -88,9 +98,9 @@ class Bus:
 
 
 @asynccontextmanager
-async def running_bus(settings: Settings) -> AsyncIterator[Bus]:
-    """A bus until the block ends."""
-    made = Bus(settings)
+async def running_bus(settings: Settings, *, max_batch: int = 500) -> AsyncIterator[Bus]:
+    """A bus until the block ends; `max_batch`: entries that leave in one write."""
+    made = Bus(settings, max_batch)
     await made.appender.start()
     try:
         yield made

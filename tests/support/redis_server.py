@@ -62,6 +62,8 @@ class RedisServer:
         self._options = options
         self._process: asyncio.subprocess.Process | None = None
         self.port = port
+        self.bus_port = int(options.get("cluster-port", 0))
+        """Where it speaks with the other servers of its cluster, if it is in one."""
         self.url = f"redis://127.0.0.1:{port}/0"
 
     @property

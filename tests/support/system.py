@@ -16,12 +16,16 @@ from typing import Any, Final
 
 import httpx
 import redis.asyncio as aioredis
+from redis.exceptions import ConnectionError
 from sqlalchemy import create_engine, text
 
+from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.keys import Keys
 from schemas.signing import Signer
+from tests.support.bus import observer
 from tests.support.client import Client, SocketClient, TransportName
+from tests.support.cluster import RedisCluster
 from tests.support.laravel import LaravelApp, laravel_app
 from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.waiting import eventually
@@ -119,13 +123,16 @@ class Service:
 class System:
     """Everything that runs, and what a test asks of it."""
 
-    def __init__(self, folder: Path, redis: RedisServer, laravel: LaravelApp, services: dict[str, Service]) -> None:
+    def __init__(
+        self, folder: Path, redis: RedisServer, redis_url: str, laravel: LaravelApp, services: dict[str, Service]
+    ) -> None:
+        """`redis`: one server of what `redis_url` names."""
         self.folder = folder
         self.redis = redis
         self.laravel = laravel
         self.services = services
         self.keys = Keys("hg:", PARTITIONS)
-        self.log: aioredis.Redis = aioredis.Redis.from_url(redis.url)
+        self.log: aioredis.Redis = observer(Settings(redis_url=redis_url, _env_file=None))
         self.api_url = ""
         self.gateway_urls: list[str] = []
 
@@ -194,6 +201,12 @@ class System:
 
         async def done() -> bool:
             logs = [make(p) for p in range(PARTITIONS) for make in (self.keys.inbound, self.keys.outbound)]
+            try:
+                return await all_handled(logs)
+            except ConnectionError:  # A connection that a server did not survive.
+                return False
+
+        async def all_handled(logs: list[str]) -> bool:
             for log in logs:
                 if not await self.log.exists(log):
                     continue
@@ -224,16 +237,20 @@ def environment(folder: Path, redis_url: str, laravel_url: str) -> dict[str, str
 
 
 @asynccontextmanager
-async def system(*, gateways: int = 1, **settings: str) -> AsyncIterator[System]:
-    """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names."""
+async def system(*, gateways: int = 1, cluster: RedisCluster | None = None, **settings: str) -> AsyncIterator[System]:
+    """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names.
+
+    `cluster`: what it runs on in place of a server of its own.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)))
-        redis = await stack.enter_async_context(redis_server())
+        redis = cluster.servers[0] if cluster else await stack.enter_async_context(redis_server())
+        redis_url = cluster.url if cluster else redis.url
         laravel = await stack.enter_async_context(laravel_app(SECRET))
-        env = environment(folder, redis.url, laravel.url)
+        env = environment(folder, redis_url, laravel.url)
         env |= {f"HEADGATE_{name.upper()}": value for name, value in settings.items()}
         services: dict[str, Service] = {}
-        running = System(folder, redis, laravel, services)
+        running = System(folder, redis, redis_url, laravel, services)
 
         def add(name: str, command: str, own: dict[str, str], health_port: int) -> None:
             services[name] = Service(name, [command], env | own, f"http://127.0.0.1:{health_port}", folder)

@@ -16,9 +16,9 @@ from tests.simulation.twin.resp import Failure, Status
 
 #: Answers become values of Lua: null is false, an array a table, an error ends the script.
 _PRELUDE: Final = b"""
-local call, decode = ...
+local call, decode, encode = ...
 redis = { call = call }
-cjson = { decode = decode }
+cjson = { decode = decode, encode = encode }
 """
 #: KEYS and ARGV are globals in a script.
 _HEAD: Final = b"return function(KEYS, ARGV) "
@@ -37,7 +37,7 @@ class Scripts:
         self._known: dict[bytes, Any] = {}
         if Scripts._lua is None:
             Scripts._lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=False)
-            Scripts._lua.execute(_PRELUDE, lambda *args: Scripts._running[-1]._from_script(*args), self._decode)
+            Scripts._lua.execute(_PRELUDE, self._from_any, self._decode, self._encode)
 
     def load(self, source: bytes) -> bytes:
         """The SHA-1 of `source`, by which it can be run from now on."""
@@ -64,6 +64,10 @@ class Scripts:
         finally:
             self._running.pop()
 
+    @classmethod
+    def _from_any(cls, *arguments: Any) -> Any:
+        return cls._running[-1]._from_script(*arguments)
+
     def _from_script(self, *arguments: Any) -> Any:
         command = [one if isinstance(one, bytes) else b"%.17g" % one for one in arguments]
         return self._to_lua(self._call(command))
@@ -80,7 +84,21 @@ class Scripts:
         return answer
 
     def _decode(self, text: bytes) -> Any:
-        return self._lua.table_from({name.encode(): value.encode() for name, value in json.loads(text).items()})
+        return self._from_json(json.loads(text))
+
+    def _from_json(self, value: Any) -> Any:
+        """What the scripts keep as JSON: maps of texts, numbers and truth."""
+        if isinstance(value, dict):
+            return self._lua.table_from({name.encode(): self._from_json(one) for name, one in value.items()})
+        return value.encode() if isinstance(value, str) else value
+
+    def _encode(self, value: Any) -> bytes:
+        def plain(one: Any) -> Any:
+            if lua51.lua_type(one) == "table":
+                return {name.decode(): plain(inner) for name, inner in one.items()}
+            return one.decode() if isinstance(one, bytes) else one
+
+        return json.dumps(plain(value)).encode()
 
     def _to_answer(self, value: Any) -> Any:
         if value is None or value is False:

@@ -117,7 +117,7 @@ def test_every_key_is_documented() -> None:
         *logs, gateway, keys.datagrams(gateway), keys.gateways(),
         keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
         *(make(log) for log in logs for make in (
-            keys.datagrams, keys.dead, lambda log: keys.lease(log, "GROUP"),
+            keys.datagrams, keys.dead, keys.epoch, lambda log: keys.lease(log, "GROUP"),
             lambda log: keys.lease_reader(log, "GROUP"), lambda log: keys.attempts(log, "GROUP"),
         )),
         keys.members("GROUP"), keys.removed_groups(),
