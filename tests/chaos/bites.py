@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.faults import FAULTS, Kind, schedule
 from tests.chaos.run import Result, run
+from tests.chaos.schedule import FAULTS, Kind, schedule
 from tests.chaos.world import World
 
 pytestmark = pytest.mark.timeout(240)

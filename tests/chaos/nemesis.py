@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.chaos.client import ChaosClient
-from tests.chaos.faults import Planned
 from tests.chaos.history import History
+from tests.chaos.schedule import Planned
 from tests.chaos.world import World
 
 #: Longest wait for a recovery before the next fault comes, in seconds.

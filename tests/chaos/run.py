@@ -22,10 +22,10 @@ from tests.chaos import report
 from tests.chaos.checkers import Violation, check
 from tests.chaos.client import ChaosClient
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.ops import CHANNELS
+from tests.chaos.schedule import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.session import all_left
 from tests.chaos.world import World, world
 from tests.support.waiting import eventually

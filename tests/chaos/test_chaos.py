@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import FAULTS, schedule
+from tests.chaos.schedule import FAULTS, schedule
 
 
 def test_a_seed_gives_the_same_schedule() -> None:
