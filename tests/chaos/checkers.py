@@ -49,6 +49,22 @@ def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violat
     return found
 
 
+def a_message_is_one_event(history: History, evidence: Evidence) -> list[Violation]:
+    """What a session sent under one id is one event, however often it was sent, stored and handled."""
+    events: dict[_Key, set[str]] = defaultdict(set)
+    for entry in evidence.inbound:
+        if _is_sent(entry):
+            events[entry.session, _number(entry)].add(entry.id)
+    for row in evidence.ledger:
+        if "op" in row:
+            events[row["from"], row["op"]].add(row["event"])
+    for ok in history.of("ok"):
+        events[ok["session"], ok["op"]].add(ok["event"])
+    found = [Violation("repeated", f"{key} is {len(ids)} events") for key, ids in events.items() if len(ids) > 1]
+    published = Counter(key for some in _published(evidence).values() for key, _ in some)
+    return found + [Violation("repeated", f"{key} is published {n} times") for key, n in published.items() if n > 1]
+
+
 def archived_exactly_once(history: History, evidence: Evidence) -> list[Violation]:
     """The archive has every entry of both logs, and every acknowledged event, once, and nothing else."""
     rows = Counter((log, entry_id) for log, _, entry_id in evidence.archive)
@@ -217,6 +233,7 @@ def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
 
 CHECKERS: Final[tuple[Checker, ...]] = (
     acknowledged_is_handled,
+    a_message_is_one_event,
     archived_exactly_once,
     application_sees_the_order,
     logs_keep_the_order,

@@ -26,9 +26,12 @@ class Nemesis:
         self._clients = clients
         self._history = history
 
-    async def play(self, planned: Sequence[Planned]) -> None:
-        """All faults; each is healed when this returns."""
+    async def play(self, planned: Sequence[Planned], within: float) -> None:
+        """The faults that begin within so many seconds; each is healed when this returns."""
+        began = time.monotonic()
         for n, one in enumerate(planned):
+            if time.monotonic() - began > within:
+                return
             self._history.record("fault", n=n, name=one.name, target=one.target)
             async with one.fault(self._world, one.target):
                 await asyncio.sleep(one.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,13 @@ class Result:
     seconds: float
     drained: float | None
     """Seconds from the last heal until all was at rest and held; None if it never did."""
-    planned: list[Planned] = field(default_factory=list)
+    kind: str = ""
+    """What sets it apart from other runs with this seed."""
+
+    @property
+    def name(self) -> str:
+        """The seed, and what else there is to say."""
+        return f"{self.seed}, {self.kind}" if self.kind else str(self.seed)
 
     @property
     def violations(self) -> list[Violation]:
@@ -66,9 +73,13 @@ async def run(
     rate: float = 2.0,
     quiet: float = 5.0,
     drain: float = DRAIN_S,
+    seconds: float = math.inf,
     **options: Any,
 ) -> Result:
-    """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's."""
+    """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's.
+
+    No fault begins later than `seconds` after the first.
+    """
     dice, began = random.Random(seed), time.monotonic()
     history = History(folder / "history.jsonl")
     async with world(folder, dice, **options) as made:
@@ -79,7 +90,7 @@ async def run(
         try:
             await _connected(load)
             await asyncio.sleep(quiet)
-            await Nemesis(made, load, history).play(planned)
+            await Nemesis(made, load, history).play(planned, seconds)
             await asyncio.sleep(quiet)
             for client in load:
                 client.is_sending = False
@@ -90,7 +101,7 @@ async def run(
             await all_left()
     history.close()
     evidence.save(folder / "evidence.json")
-    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained, planned)
+    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained)
 
 
 def _client(n: int, ports: list[int], rate: float, history: History, dice: random.Random) -> ChaosClient:
@@ -170,6 +181,12 @@ def main() -> int:
     parser.add_argument("--kills", action="store_true", help="nothing but SIGKILL")
     parser.add_argument("--sentinel", action="store_true", help="two servers and failovers, in place of one server")
     parser.add_argument("--only", default="", help="only faults with this in their name")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="no fault begins later than so long after the first"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="file for the figures, to be added up by tests.chaos.report"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="folder for history, evidence and logs")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
@@ -178,9 +195,13 @@ def main() -> int:
     kinds = {name: kind for name, kind in kinds.items() if arguments.only in name}
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="headgate-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    load = {"clients": arguments.clients, "rate": arguments.rate, "sentinel": arguments.sentinel}
-    result = asyncio.run(_until_told(run(seed, schedule(seed, arguments.faults, kinds), folder, **load)))
+    load = {"clients": arguments.clients, "rate": arguments.rate, "seconds": arguments.seconds}
+    planned = schedule(seed, arguments.faults, kinds)
+    result = asyncio.run(_until_told(run(seed, planned, folder, sentinel=arguments.sentinel, **load)))
+    result.kind = "SIGKILL" if arguments.kills else "Sentinel" if arguments.sentinel else arguments.only
     print(report.text(result))
+    if arguments.out is not None:
+        report.summary(result.name, result.history, result.violations).save(arguments.out)
     if result.violations:
         print(f"history, evidence and logs are in {folder}")
         return 1
