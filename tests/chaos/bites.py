@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(240)
 async def test_a_client_that_retries_by_itself_is_found(tmp_path: Path) -> None:
     """With redis-py's default retries lost answers leave entries behind that are handled after later ones."""
     commands = {kind: ("-m", "tests.chaos.spoilt", "retries", kind) for kind in ("ingress", "processors", "egress")}
-    result = await bitten(tmp_path, FAULTS["Redis' answers lost"], 4, commands=commands)
+    result = await bitten(tmp_path, FAULTS["Redis' answers lost"], 4, clients=12, commands=commands)
     assert "reordered" in {one.sort for one in result.found["application_sees_the_order"]}
 
 
@@ -39,7 +39,7 @@ async def killed_in_the_middle(world: World, target: int) -> AsyncIterator[None]
 async def test_a_reclaimer_that_ignores_the_order_is_found(tmp_path: Path) -> None:
     """If what an owner left pending is handled after what came later, sessions are seen out of order."""
     commands = {"processors": ("-m", "tests.chaos.spoilt", "newest_first", "processors")}
-    result = await bitten(tmp_path, Kind(killed_in_the_middle, 3.0, 4.0), 3, commands=commands)
+    result = await bitten(tmp_path, Kind(killed_in_the_middle, 3.0, 4.0), 3, clients=12, commands=commands)
     assert "reordered" in {one.sort for one in result.found["application_sees_the_order"]}
 
 
