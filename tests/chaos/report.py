@@ -12,8 +12,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from schemas.events import MessageReceived
-from tests.chaos.checkers import Violation
 from tests.chaos.history import History
+from tests.chaos.violations import Violation
 
 if TYPE_CHECKING:
     from tests.chaos.run import Result

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from tests.chaos import evidence as evidences
 from tests.chaos import report
-from tests.chaos.checkers import Violation, check
+from tests.chaos.checkers import check
 from tests.chaos.client import ChaosClient
 from tests.chaos.evidence import Evidence
 from tests.chaos.history import History
@@ -28,6 +28,7 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.ops import CHANNELS
 from tests.chaos.schedule import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.session import all_left
+from tests.chaos.violations import Violation
 from tests.chaos.world import World, world
 from tests.support.waiting import eventually
 

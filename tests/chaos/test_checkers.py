@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import checkers, evidence, history
-from tests.chaos.checkers import Checker, check
+from tests.chaos import checkers, evidence, history, views
+from tests.chaos.checkers import check
 from tests.chaos.evidence import Logged
 from tests.chaos.history import History
 from tests.chaos.making import CHANNEL, IN, Run, good, received, recv
+from tests.chaos.violations import Checker
 
 
 def drop(records: list[Any], wanted: Callable[[Any], bool]) -> None:
@@ -246,19 +247,19 @@ SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
     (checkers.application_sees_the_order, swap_effects, "reordered"),
     (checkers.logs_keep_the_order, swap_entries, "reordered"),
     (checkers.logs_keep_the_order, swap_in_archive, "reordered"),
-    (checkers.subscribers_miss_nothing, lose_delivery, "lost"),
-    (checkers.subscribers_miss_nothing, lose_last_delivery, "lost"),
-    (checkers.subscribers_miss_nothing, swap_deliveries, "reordered"),
-    (checkers.subscribers_miss_nothing, swap_with_whisper, "reordered"),
-    (checkers.subscribers_miss_nothing, misplace_delivery, "reordered"),
-    (checkers.subscribers_miss_nothing, deliver_to_its_sender, "repeated"),
-    (checkers.nothing_comes_twice, repeat_delivery, "repeated"),
-    (checkers.nothing_comes_twice, recover_what_was_seen, "repeated"),
-    (checkers.nothing_comes_twice, recover_twice, "repeated"),
-    (checkers.recovery_is_honest, recover_with_a_hole, "lost"),
-    (checkers.recovery_is_honest, recover_out_of_order, "lost"),
-    (checkers.recovery_is_honest, deny_recovery, "untrue"),
-    (checkers.recovery_is_honest, recover_from_another_epoch, "untrue"),
+    (views.subscribers_miss_nothing, lose_delivery, "lost"),
+    (views.subscribers_miss_nothing, lose_last_delivery, "lost"),
+    (views.subscribers_miss_nothing, swap_deliveries, "reordered"),
+    (views.subscribers_miss_nothing, swap_with_whisper, "reordered"),
+    (views.subscribers_miss_nothing, misplace_delivery, "reordered"),
+    (views.subscribers_miss_nothing, deliver_to_its_sender, "repeated"),
+    (views.nothing_comes_twice, repeat_delivery, "repeated"),
+    (views.nothing_comes_twice, recover_what_was_seen, "repeated"),
+    (views.nothing_comes_twice, recover_twice, "repeated"),
+    (views.recovery_is_honest, recover_with_a_hole, "lost"),
+    (views.recovery_is_honest, recover_out_of_order, "lost"),
+    (views.recovery_is_honest, deny_recovery, "untrue"),
+    (views.recovery_is_honest, recover_from_another_epoch, "untrue"),
     (checkers.answers_reach_their_sender, lose_an_answer, "lost"),
     (checkers.answers_reach_their_sender, answer_twice, "repeated"),
     (checkers.nobody_hears_what_nobody_said, hear_what_nobody_said, "stray"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.chaos import report
-from tests.chaos.checkers import Violation
 from tests.chaos.history import History
+from tests.chaos.violations import Violation
 
 KILLED, CUT = "gateway killed", "network cut"
 
