@@ -153,8 +153,9 @@ def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
     """No group has anything in hand or unread; no key is left of what is over."""
     found, opened = [], open_sessions(history)
     for group in evidence.groups:
-        if group["pending"] or group["behind"]:
-            found.append(Violation("left over", f"{group['group']} of {group['log']}: {group['pending']} pending"))
+        if group["pending"] or group["lag"]:
+            text = f"{group['group']} of {group['log']}: {group['pending']} pending, {group['lag']} unread"
+            found.append(Violation("left over", text))
     over = {entry.session for entry in evidence.inbound} - opened
     for key in evidence.keys:
         name, forever = key["name"], key["ttl"] < 0

@@ -87,7 +87,7 @@ def good() -> Run:
         outbound=outbound,
         archive=[(entry.log, entry.stream_id, entry.id) for entry in [*inbound, *outbound]],
         ledger=told + ledger,
-        groups=[{"log": IN, "group": "laravel", "pending": 0, "behind": False}],
+        groups=[{"log": IN, "group": "laravel", "pending": 0, "lag": 0}],
         keys=keys,
         gateways=["g1"],
     )

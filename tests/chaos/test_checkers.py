@@ -216,6 +216,10 @@ def leave_an_entry_pending(run: Run) -> None:
     run.evidence.groups[0]["pending"] = 1
 
 
+def leave_an_entry_unread(run: Run) -> None:
+    run.evidence.groups[0]["lag"] = 1
+
+
 def leave_an_attempt(run: Run) -> None:
     run.evidence.keys.append({"name": "hg:{in:0}:attempts:laravel", "ttl": -1, "fields": ["1-0"]})
 
@@ -276,6 +280,7 @@ SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
     (checkers.every_end_is_told, end_what_is_open, "untrue"),
     (checkers.every_end_is_told, tell_the_end_first, "lost"),
     (checkers.nothing_is_left, leave_an_entry_pending, "left over"),
+    (checkers.nothing_is_left, leave_an_entry_unread, "left over"),
     (checkers.nothing_is_left, leave_an_attempt, "left over"),
     (checkers.nothing_is_left, leave_a_lease_for_ever, "left over"),
     (checkers.nothing_is_left, leave_a_key_of_a_session, "left over"),
