@@ -44,8 +44,10 @@ def a_message_is_one_event(history: History, evidence: Evidence) -> list[Violati
     for ok in history.of("ok"):
         events[ok["session"], ok["op"]].add(ok["event"])
     found = [Violation("repeated", f"{key} is {len(ids)} events") for key, ids in events.items() if len(ids) > 1]
-    times = Counter(key for some in published(evidence).values() for key, _ in some)
-    return found + [Violation("repeated", f"{key} is published {n} times") for key, n in times.items() if n > 1]
+    for topic, some in published(evidence).items():
+        times = Counter(said for said, _ in some)
+        found += [Violation("repeated", f"{topic} has {said} {n} times") for said, n in times.items() if n > 1]
+    return found
 
 
 def archived_exactly_once(history: History, evidence: Evidence) -> list[Violation]:

@@ -32,6 +32,12 @@ def published(n: int, sender: str, op: int, exclude: str) -> Logged:
     return Logged(OUT, f"{n}-0", f"p{sender}{op}", "message.published", f"channel:{CHANNEL}", sender, payload)
 
 
+def answered(n: int, session: str, op: int) -> Logged:
+    """What the application answers the sender."""
+    payload = {"frame": {"type": "reply", "id": str(op)}}
+    return Logged(OUT, f"{n}-1", f"r{session}{op}", "message.published", f"session:{session}", session, payload)
+
+
 def received(n: int, sender: str, op: int) -> Logged:
     """A message in the inbound log; the fifth is a whisper."""
     data = {"s": sender, "n": op}
@@ -71,6 +77,7 @@ def good() -> Run:
     closed = Logged(IN, "9-0", "cb", "session.closed", "", "b", {})
     inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed]
     outbound = [published(n, "a", n, "a") for n in (1, 2, 3, 4, 5)]
+    outbound += [answered(n, "a", n) for n in (1, 2, 3, 4)]
     told = [{"event": f"o{s}", "session": s, "connection": "connection.opened"} for s in "abc"]
     told.append({"event": "cb", "session": "b", "connection": "connection.closed"})
     ledger = [{"event": f"ea{n}", "session": "a", "from": "a", "op": n} for n in (1, 2, 3, 4)]

@@ -58,7 +58,7 @@ def acknowledge_as_another_event(run: Run) -> None:
 
 
 def publish_twice(run: Run) -> None:
-    entry = copy.deepcopy(run.evidence.outbound[-1])
+    entry = copy.deepcopy(run.evidence.outbound[4])
     entry.id, entry.stream_id = "another", "10-0"
     run.evidence.outbound.append(entry)
 
