@@ -44,7 +44,7 @@ class Kind:
     """How often it comes in a turn of all kinds."""
 
 
-#: Leases are 1 s (partitions) and 2 s (gateways) here.
+#: Leases are 2 s (partitions) and 3 s (gateways) here.
 FAULTS: Final[dict[str, Kind]] = {
     "gateway killed": Kind(killed("ingress"), 0.0, 3.0, 2),
     "gateway stopped": Kind(stopped("ingress"), 0.5, 2.0),
@@ -54,14 +54,14 @@ FAULTS: Final[dict[str, Kind]] = {
     "gateway's Redis silent": Kind(redis_silent("ingress"), 0.5, 7.0),
     "processors killed": Kind(killed("processors"), 0.0, 3.0, 2),
     "processors stopped": Kind(stopped("processors"), 0.5, 2.0),
-    "processors asleep, within the lease": Kind(asleep("processors"), 0.1, 0.7),
-    "processors asleep, past the lease": Kind(asleep("processors"), 2.0, 5.0, 2),
+    "processors asleep, within the lease": Kind(asleep("processors"), 0.1, 1.2),
+    "processors asleep, past the lease": Kind(asleep("processors"), 3.0, 6.0, 2),
     "processors cut off from Redis": Kind(redis_unreachable("processors"), 0.2, 4.0),
     "processors' Redis silent": Kind(redis_silent("processors"), 0.5, 7.0),
     "egress killed": Kind(killed("egress"), 0.0, 3.0, 2),
     "egress stopped": Kind(stopped("egress"), 0.5, 2.0),
-    "egress asleep, within the lease": Kind(asleep("egress"), 0.1, 0.7),
-    "egress asleep, past the lease": Kind(asleep("egress"), 2.0, 5.0, 2),
+    "egress asleep, within the lease": Kind(asleep("egress"), 0.1, 1.2),
+    "egress asleep, past the lease": Kind(asleep("egress"), 3.0, 6.0, 2),
     "egress cut off from Redis": Kind(redis_unreachable("egress"), 0.2, 4.0),
     "egress' Redis silent": Kind(redis_silent("egress"), 0.5, 7.0),
     "gateway's clock two hours back": Kind(clock_off("ingress", -TWO_HOURS), 1.0, 4.0),

@@ -26,8 +26,9 @@ from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.sentinel import Watched, watched_pair
 
 PARTITIONS: Final = 4
-LEASE_S: Final = 1.0
-GATEWAY_LEASE_S: Final = 2.0
+#: Short, so that there is time for many faults, and long enough for a machine with other work to renew them.
+LEASE_S: Final = 2.0
+GATEWAY_LEASE_S: Final = 3.0
 #: How many publications a channel's history holds; a client that missed more is told that it did not recover.
 HISTORY_SIZE: Final = 1000
 #: Command lines of services, by kind, unless a run has others.
