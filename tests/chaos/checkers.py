@@ -14,13 +14,18 @@ from tests.chaos.violations import Checker, Key, Violation, at_the_end, open_ses
 
 
 def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violation]:
-    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter."""
+    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter,
+    which only the application's failures may make."""
     logged = {entry.id for entry in evidence.inbound}
     dead = {entry.id for entry in evidence.dead}
     effects = {(row["from"], row["op"]) for row in evidence.ledger if "op" in row}
     passed_on = {key for entry in evidence.outbound if (key := payload_key(entry)) is not None}
     whispers = {(r["client"], r["op"]) for r in history.of("invoke") if r["kind"] == "whisper"}
-    found = []
+    found = [
+        Violation("lost", f"{entry.id} is a dead letter: {entry.error}")
+        for entry in evidence.dead
+        if not entry.error.startswith("the application")
+    ]
     for ok in history.of("ok"):
         key, name = (ok["session"], ok["op"]), f"{ok['client']}/{ok['op']} of {ok['session']}"
         if ok["event"] in dead:

@@ -27,6 +27,8 @@ class Logged:
     topic: str
     session: str
     payload: dict[str, Any]
+    error: str = ""
+    """Why it is a dead letter."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ async def _entries(log: aioredis.Redis, key: str) -> list[Logged]:
             payload = entry.payload()
         except HeadgateError:
             payload = {}
-        found.append(Logged(key, stream_id.decode(), entry.id, entry.type, entry.topic, entry.session, payload))
+        error = fields.get(b"dead_error", b"").decode()
+        found.append(Logged(key, stream_id.decode(), entry.id, entry.type, entry.topic, entry.session, payload, error))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,6 +42,10 @@ def lose_entry(run: Run) -> None:
 
 def lose_whisper(run: Run) -> None:
     drop(run.evidence.outbound, lambda entry: entry.id == "pa5")
+
+
+def bury_without_a_reason(run: Run) -> None:
+    run.evidence.dead.append(replace(received(5, "a", 2), error="its process ended 8 times while handling it"))
 
 
 def take_effect_as_another_event(run: Run) -> None:
@@ -240,6 +245,7 @@ SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
     (checkers.acknowledged_is_handled, lose_effect, "lost"),
     (checkers.acknowledged_is_handled, lose_entry, "lost"),
     (checkers.acknowledged_is_handled, lose_whisper, "lost"),
+    (checkers.acknowledged_is_handled, bury_without_a_reason, "lost"),
     (checkers.a_message_is_one_event, take_effect_as_another_event, "repeated"),
     (checkers.a_message_is_one_event, store_as_another_event, "repeated"),
     (checkers.a_message_is_one_event, acknowledge_as_another_event, "repeated"),
@@ -311,7 +317,7 @@ def test_a_dead_letter_is_no_loss() -> None:
     """What the application could not handle is where an operator finds it."""
     run = good()
     lose_effect(run)
-    run.evidence.dead.append(received(5, "a", 2))
+    run.evidence.dead.append(replace(received(5, "a", 2), error="the application answered 500"))
     assert not checkers.acknowledged_is_handled(run.history, run.evidence)
 
 
