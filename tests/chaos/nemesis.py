@@ -26,11 +26,10 @@ class Nemesis:
         self._clients = clients
         self._history = history
 
-    async def play(self, planned: Sequence[Planned], within: float) -> None:
-        """The faults that begin within so many seconds; each is healed when this returns."""
-        began = time.monotonic()
+    async def play(self, planned: Sequence[Planned], until: float) -> None:
+        """The faults that begin before `until` on the monotonic clock; each is healed when this returns."""
         for n, one in enumerate(planned):
-            if time.monotonic() - began > within:
+            if time.monotonic() > until:
                 return
             self._history.record("fault", n=n, name=one.name, target=one.target)
             async with one.fault(self._world, one.target):

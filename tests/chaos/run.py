@@ -79,7 +79,7 @@ async def run(
 ) -> Result:
     """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's.
 
-    No fault begins later than `seconds` after the first.
+    No fault begins later than `seconds` after the beginning.
     """
     dice, began = random.Random(seed), time.monotonic()
     history = History(folder / "history.jsonl")
@@ -91,7 +91,7 @@ async def run(
         try:
             await _connected(load)
             await asyncio.sleep(quiet)
-            await Nemesis(made, load, history).play(planned, seconds)
+            await Nemesis(made, load, history).play(planned, began + seconds)
             await asyncio.sleep(quiet)
             for client in load:
                 client.is_sending = False
@@ -191,9 +191,7 @@ def main() -> int:
     parser.add_argument("--kills", action="store_true", help="nothing but SIGKILL")
     parser.add_argument("--sentinel", action="store_true", help="two servers and failovers, in place of one server")
     parser.add_argument("--only", default="", help="only faults with this in their name")
-    parser.add_argument(
-        "--seconds", type=float, default=math.inf, help="no fault begins later than so long after the first"
-    )
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no fault begins later")
     parser.add_argument(
         "--out", type=Path, default=None, help="file for the figures, to be added up by tests.chaos.report"
     )

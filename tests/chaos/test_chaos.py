@@ -14,8 +14,8 @@ from tests.chaos.schedule import FAULTS, schedule
 
 #: Among its first faults are some of every family.
 SEED: Final = int(os.environ.get("CHAOS_SEED", "6566"))
-#: Seconds in which faults begin: with start and rest the run takes three minutes at most on two cores.
-FAULTS_S: Final = 90.0
+#: No fault begins later than so many seconds after the start: with the rest the run takes three minutes on two cores.
+FAULTS_S: Final = 110.0
 
 
 def test_a_seed_gives_the_same_schedule() -> None:
@@ -34,6 +34,6 @@ def test_a_long_schedule_has_every_kind() -> None:
 @pytest.mark.parametrize("seed", [SEED])
 async def test_nothing_is_lost_repeated_or_reordered_under_faults(seed: int, tmp_path: Path) -> None:
     """What clients were promised holds through faults at random; CHAOS_SEED chooses others than the usual ones."""
-    result = await run(seed, schedule(seed, 60), tmp_path, clients=8, rate=2.0, quiet=2.0, seconds=FAULTS_S)
+    result = await run(seed, schedule(seed, 60), tmp_path, clients=6, rate=2.0, quiet=2.0, seconds=FAULTS_S)
     print(report.text(result))
     assert not result.violations, f"seed {seed}: history, evidence and logs are in {tmp_path}"
