@@ -24,7 +24,7 @@ EVERY_S: Final = 1.0
 async def bitten(tmp_path: Path, kind: Kind, count: int, **options: Any) -> Result:
     """A run of one kind of fault, `count` times; `options` are the world's."""
     planned = schedule(1, count, {"the fault": kind})
-    return await run(1, planned, tmp_path, rate=6.0, quiet=1.0, drain=DRAIN_S, **options)
+    return await run(1, planned, tmp_path, clients=6, rate=5.0, quiet=1.0, drain=DRAIN_S, **options)
 
 
 @asynccontextmanager
@@ -50,6 +50,6 @@ async def power_cut(world: World, _: int) -> AsyncIterator[None]:
 @pytest.mark.timeout(240)
 async def test_a_log_that_is_synced_every_second_loses_what_it_acknowledged(tmp_path: Path) -> None:
     """With `appendfsync everysec` a power cut takes acknowledged messages with it, and they are found missing."""
-    result = await bitten(tmp_path, Kind(power_cut, 0.1, 0.2), 1, clients=5, appendfsync="everysec")
+    result = await bitten(tmp_path, Kind(power_cut, 0.1, 0.2), 1, appendfsync="everysec")
     lost = [one.text for one in result.found["acknowledged_is_handled"] if "is not in the log" in one.text]
     assert lost
