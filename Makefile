@@ -30,7 +30,7 @@ chaos: .venv/.dev .venv/.debian
 	@exec .venv/bin/python -m tests.chaos.run $(ARGS)
 
 bites: .venv/.dev .venv/.debian
-	@.venv/bin/python -m pytest tests/chaos/bites.py -q $(ARGS)
+	@.venv/bin/python -m pytest tests/chaos/test_bite.py tests/chaos/bites.py -q $(ARGS)
 
 wheel: .venv/.dev
 	@scripts/wheel.sh

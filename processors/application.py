@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
@@ -24,6 +25,7 @@ from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError
+from schemas.signing import TIMESTAMP_HEADER, TOLERANCE_S
 from schemas.traceparent import parse
 
 log = structlog.get_logger()
@@ -124,6 +126,7 @@ class Application:
                 result = f"{response.status_code // 100}xx"
                 span.note("http.response.status_code", response.status_code)
                 _check(response.status_code)
+                _check_clocks(request, response)
             except Unavailable as error:
                 self._failed(path, str(error))
                 if isinstance(error, NoAnswerToThis) and not self._breaker.open:
@@ -214,6 +217,26 @@ def _check(status: int) -> None:
         raise NoAnswerToThis(f"the application answered {status}")
     if status in _RETRY or not (200 <= status < 300 or 400 <= status < 500):
         raise Unavailable(f"the application answered {status}")
+
+
+def _check_clocks(request: httpx.Request, response: httpx.Response) -> None:
+    """Raise Unavailable for a 401 or 403 of an application whose clock makes every signature of ours stale.
+
+    It says nothing about the request: the same one can succeed when the clocks agree again. What the application's
+    clock shows stands in Date (RFC 9110, 6.6.1); without it the refusal counts.
+    """
+    if response.status_code not in (401, 403):
+        return
+    try:
+        shown = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return
+    apart = shown - int(request.headers[TIMESTAMP_HEADER])
+    if abs(apart) > TOLERANCE_S:
+        raise Unavailable(
+            f"the application answered {response.status_code} and its clock is {apart:+.0f} s from this one: "
+            "it refuses every signature until both clocks are right"
+        )
 
 
 def _base(url: str) -> str:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the tests need and that are missing: a Redis server, PHP with Laravel,
-# a Chromium. What is there already, from wherever, is left alone. Services of these packages are not used:
+# libfaketime, a Chromium. What is there already, from wherever, is left alone. Services of these packages are not used:
 # the tests start their own servers on their own ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,7 @@ done
 for pair in Illuminate:php-laravel-framework GuzzleHttp:php-guzzlehttp-guzzle Mockery:php-mockery Predis:php-predis; do
     [ -f "/usr/share/php/${pair%%:*}/autoload.php" ] || missing+=("${pair#*:}")
 done
+compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 if ! find_chromium >/dev/null; then
     # Ubuntu's package of this name is an empty one that asks for a snap, which needs a whole init system.
     if grep -qx 'ID=debian' /etc/os-release 2>/dev/null; then

@@ -204,7 +204,8 @@ class ConsumerGroup:
                 await self._settler.flushed()
             await self._leases.release([partition])
         except (RedisError, TimeoutError) as error:
-            # It stays ours or lapses, and the next owner begins with what is pending.
+            # It stays ours or lapses, and its owner begins with what is pending: the lanes have dropped what they had.
+            self._reader.gained([partition])
             log.warning("lease.not_given_up", group=self.group, partition=partition, error=type(error).__name__)
         finally:
             del self._leaving[partition]

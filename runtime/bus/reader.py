@@ -202,8 +202,12 @@ class Reader:
         streams = {self._logs[p]: ">" for p in sorted(self._live)}
         answer = await self._read(streams, block=BLOCK_MS)
         for key, items in answer:
-            if (partition := self._partition[key]) not in self._gained:
+            partition = self._partition[key]
+            if self._follows(partition):
                 await self._deliver(partition, items)
+            else:
+                self._live.discard(partition)
+                self._cursors[partition] = "0"
         if answer and self._linger:
             await asyncio.sleep(self._linger)
 
@@ -222,10 +226,16 @@ class Reader:
         window: list[Any] = await self._client.xpending_range(key, self._group, first, last, len(items))
         often = {one["message_id"].decode() for one in window if int(one["times_delivered"]) > SUSPECT_AFTER}
         attempts = await self._settler.attempts(partition, [raw_id.decode() for raw_id, _ in items])
-        if partition in self._gained:
+        if not self._follows(partition):
+            self._cursors[partition] = "0"
             return
         self._cursors[partition] = last
         await self._deliver(partition, items, attempts, often)
+
+    def _follows(self, partition: int) -> bool:
+        """Whether what was just read follows what the lanes have. In doubt about a lease they drop that, also while
+        this was being read: then all of it is read again, from the first that is pending."""
+        return partition not in self._gained and partition in self._owned()
 
     async def _read(self, streams: Mapping[str, str], block: int | None = None) -> Answer:
         """XREADGROUP over the connection that a later owner can end."""

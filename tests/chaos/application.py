@@ -2,7 +2,7 @@
 
 `python -m tests.chaos.application PORT FOLDER` serves the routes that Headgate calls. FOLDER/mode.json says how it
 behaves: `{"mode": NAME, "share": S}` with S the share of requests that it concerns. FOLDER/ledger.jsonl has a line
-for each request that took effect; a process that is killed leaves what it has written.
+for each request that took effect; a process that is killed leaves what it has written. Requests have to be signed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ import json
 import os
 import random
 import sys
+import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final
+
+from runtime.settings import Settings
+from schemas.errors import InvalidSignature
+from schemas.signing import Verifier
 
 #: Longer than Headgate waits for an answer.
 HANG_S: Final = 4.0
@@ -26,7 +32,8 @@ _READY: Final = "/health/ready"
 class Application:
     """Answers requests over plain sockets, so that a connection can be dropped at any point of an answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, verifier: Verifier) -> None:
+        self._verifier = verifier
         self._ledger = (folder / "ledger.jsonl").open("ab", buffering=0)
         self._mode = folder / "mode.json"
 
@@ -43,7 +50,9 @@ class Application:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         path = first.split(" ")[1]
-        mode = "fine" if path == _READY else self._current()
+        if path == _READY:
+            return await self._answer(writer, 200, {})
+        mode = self._current()
         if mode == "hang":
             await asyncio.sleep(HANG_S)
             return False
@@ -51,6 +60,10 @@ class Application:
             return await self._answer(writer, int(mode), {"message": "told to fail"})
         if mode == "slow":
             await asyncio.sleep(SLOW_S)
+        try:
+            self._verifier.verify("POST", path, body, lambda name: headers.get(name.lower()), now=int(time.time()))
+        except InvalidSignature as error:
+            return await self._answer(writer, 401, {"message": str(error)})
         answer = self._apply(path, headers, body)
         if mode == "drop":
             writer.transport.abort()
@@ -87,15 +100,17 @@ class Application:
     @staticmethod
     async def _answer(writer: asyncio.StreamWriter, status: int, answer: dict[str, Any]) -> bool:
         body = json.dumps(answer).encode()
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        fields = {"Content-Type": "application/json", "Content-Length": len(body), "Date": formatdate(usegmt=True)}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"HTTP/1.1 {status} X\r\n{head}\r\n".encode() + body)
         await writer.drain()
         return True
 
 
 async def main(port: int, folder: Path) -> None:
     """Serve until the end."""
-    server = await asyncio.start_server(Application(folder).serve, "127.0.0.1", port, limit=1 << 20)
+    application = Application(folder, Settings(_env_file=None).verifier())
+    server = await asyncio.start_server(application.serve, "127.0.0.1", port, limit=1 << 20)
     async with server:
         await server.serve_forever()
 

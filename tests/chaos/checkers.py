@@ -3,49 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from typing import Final
 
 from schemas.events import MessageReceived, SessionClosed, SessionOpened
 from tests.chaos.evidence import Evidence, Logged, place
 from tests.chaos.history import History
-
-#: What a violation counts as in the table.
-Sort = Literal["lost", "repeated", "reordered", "untrue", "stray", "left over"]
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One thing that should not be."""
-
-    sort: Sort
-    text: str
-    t: float | None = None
-    """When what it concerns was sent, on the history's clock."""
-
-
-Checker = Callable[[History, Evidence], list[Violation]]
-_Key = tuple[str, int]
+from tests.chaos.views import nothing_comes_twice, recovery_is_honest, subscribers_miss_nothing
+from tests.chaos.violations import Checker, Key, Violation, at_the_end, open_sessions, payload_key, published
 
 
 def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violation]:
-    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter."""
+    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter,
+    which only the application's failures may make."""
     logged = {entry.id for entry in evidence.inbound}
     dead = {entry.id for entry in evidence.dead}
     effects = {(row["from"], row["op"]) for row in evidence.ledger if "op" in row}
-    published = {key for entry in evidence.outbound if (key := _payload_key(entry)) is not None}
+    passed_on = {key for entry in evidence.outbound if (key := payload_key(entry)) is not None}
     whispers = {(r["client"], r["op"]) for r in history.of("invoke") if r["kind"] == "whisper"}
-    found = []
+    found = [
+        Violation("lost", f"{entry.id} is a dead letter: {entry.error}")
+        for entry in evidence.dead
+        if not entry.error.startswith("the application")
+    ]
     for ok in history.of("ok"):
         key, name = (ok["session"], ok["op"]), f"{ok['client']}/{ok['op']} of {ok['session']}"
         if ok["event"] in dead:
             continue
         if ok["event"] not in logged:
             found.append(Violation("lost", f"{name} was acknowledged and is not in the log", ok["t"]))
-        elif key not in (published if (ok["client"], ok["op"]) in whispers else effects):
+        elif key not in (passed_on if (ok["client"], ok["op"]) in whispers else effects):
             found.append(Violation("lost", f"{name} was acknowledged and not handled", ok["t"]))
+    return found
+
+
+def a_message_is_one_event(history: History, evidence: Evidence) -> list[Violation]:
+    """What a session sent under one id is one event, however often it was sent, stored and handled."""
+    events: dict[Key, set[str]] = defaultdict(set)
+    for entry in evidence.inbound:
+        if _is_sent(entry):
+            events[entry.session, _number(entry)].add(entry.id)
+    for row in evidence.ledger:
+        if "op" in row:
+            events[row["from"], row["op"]].add(row["event"])
+    for ok in history.of("ok"):
+        events[ok["session"], ok["op"]].add(ok["event"])
+    found = [Violation("repeated", f"{key} is {len(ids)} events") for key, ids in events.items() if len(ids) > 1]
+    for topic, some in published(evidence).items():
+        times = Counter(said for said, _ in some)
+        found += [Violation("repeated", f"{topic} has {said} {n} times") for said, n in times.items() if n > 1]
     return found
 
 
@@ -76,52 +82,9 @@ def logs_keep_the_order(history: History, evidence: Evidence) -> list[Violation]
     return found + _in_order(history, (sent[row[2]] for row in rows if row[2] in sent), "the archive")
 
 
-def subscribers_miss_nothing(history: History, evidence: Evidence) -> list[Violation]:
-    """A subscriber gets what its channel publishes after its offset: all, once, in order; what it recovers as well."""
-    opened, published = _open(history), _published(evidence)
-    return [
-        violation
-        for view in _views(history)
-        for violation in view.compared(published[view.channel], view.session in opened)
-    ]
-
-
-def recovery_is_honest(history: History, evidence: Evidence, kept: int = 1000) -> list[Violation]:
-    """`recovered` says whether everything missed came, and is denied only where the history does not reach back."""
-    found = []
-    for view in _views(history):
-        if view.asked is None:
-            continue
-        epoch, offset = view.asked
-        name = f"{view.session} in {view.channel}"
-        missed = [one[0] for one in view.missed]
-        if not view.recovered:
-            if epoch == view.epoch and view.offset - offset <= kept:
-                found.append(Violation("untrue", f"{name} was told that offset {offset} is out of reach", view.t))
-        elif epoch != view.epoch:
-            found.append(Violation("untrue", f"{name} recovered from another epoch", view.t))
-        elif missed != list(range(offset + 1, view.offset + 1)):
-            found.append(Violation("lost", f"{name} recovered {offset}-{view.offset} and got {missed}", view.t))
-    return found
-
-
-def nothing_comes_twice(history: History, evidence: Evidence) -> list[Violation]:
-    """No session is given a publication twice, no client an offset that it has seen."""
-    found = []
-    for view in _views(history):
-        given = Counter((one[1], one[2]) for one in [*view.missed, *view.live])
-        found += [
-            Violation("repeated", f"{view.session} got {key} {n} times", view.t) for key, n in given.items() if n > 1
-        ]
-        if view.asked is not None and view.asked[0] == view.epoch:
-            again = [one[0] for one in view.missed if one[0] is not None and one[0] <= view.asked[1]]
-            found += [Violation("repeated", f"{view.session} got offset {one} again", view.t) for one in again]
-    return found
-
-
 def answers_reach_their_sender(history: History, evidence: Evidence) -> list[Violation]:
     """The application's answer to a message comes to its session once, and always if the session is still open."""
-    dead, opened = {entry.id for entry in evidence.dead}, _open(history)
+    dead, opened = {entry.id for entry in evidence.dead}, open_sessions(history)
     whispers = {(r["client"], r["op"]) for r in history.of("invoke") if r["kind"] == "whisper"}
     answers = Counter((reply["session"], reply["op"]) for reply in history.of("reply"))
     found = [Violation("repeated", f"the answer to {key} came {n} times") for key, n in answers.items() if n > 1]
@@ -156,7 +119,7 @@ def nobody_hears_what_nobody_said(history: History, evidence: Evidence) -> list[
 
 def everybody_knows_who_is_there(history: History, evidence: Evidence) -> list[Violation]:
     """Directory, subscriptions, presence and members' own views are those of the sessions that are open."""
-    sessions = _end(history)
+    sessions = at_the_end(history)
     listed = {field for key in evidence.keys if key["name"].endswith(":sessions") for field in key["fields"]}
     found = _differences("the directory", listed, set(sessions))
     channels = {channel for one in sessions.values() for channel in one["channels"]}
@@ -183,8 +146,8 @@ def every_end_is_told(history: History, evidence: Evidence) -> list[Violation]:
         if "connection" in row:
             told[row["session"]].append(row["connection"])
     dead = {entry.session for entry in evidence.dead}
-    found = [Violation("lost", f"{one} has no end") for one in sorted(opened - ended - _open(history))]
-    found += [Violation("untrue", f"{one} is open and has an end") for one in sorted(ended & _open(history))]
+    found = [Violation("lost", f"{one} has no end") for one in sorted(opened - ended - open_sessions(history))]
+    found += [Violation("untrue", f"{one} is open and has an end") for one in sorted(ended & open_sessions(history))]
     for session in sorted(opened - dead):
         first = list(dict.fromkeys(told[session]))
         wanted = ["connection.opened", "connection.closed"] if session in ended else ["connection.opened"]
@@ -195,10 +158,11 @@ def every_end_is_told(history: History, evidence: Evidence) -> list[Violation]:
 
 def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
     """No group has anything in hand or unread; no key is left of what is over."""
-    found, opened = [], _open(history)
+    found, opened = [], open_sessions(history)
     for group in evidence.groups:
-        if group["pending"] or group["behind"]:
-            found.append(Violation("left over", f"{group['group']} of {group['log']}: {group['pending']} pending"))
+        if group["pending"] or group["lag"]:
+            text = f"{group['group']} of {group['log']}: {group['pending']} pending, {group['lag']} unread"
+            found.append(Violation("left over", text))
     over = {entry.session for entry in evidence.inbound} - opened
     for key in evidence.keys:
         name, forever = key["name"], key["ttl"] < 0
@@ -217,6 +181,7 @@ def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
 
 CHECKERS: Final[tuple[Checker, ...]] = (
     acknowledged_is_handled,
+    a_message_is_one_event,
     archived_exactly_once,
     application_sees_the_order,
     logs_keep_the_order,
@@ -236,75 +201,17 @@ def check(history: History, evidence: Evidence) -> dict[str, list[Violation]]:
     return {checker.__name__: checker(history, evidence) for checker in CHECKERS}
 
 
-@dataclass(slots=True)
-class _View:
-    """What one session saw of one channel."""
-
-    session: str
-    channel: str
-    t: float
-    asked: tuple[str, int] | None
-    epoch: str = ""
-    offset: int = 0
-    recovered: bool = False
-    missed: list[list[Any]] = None  # type: ignore[assignment]  # set by _views
-    live: list[list[Any]] = None  # type: ignore[assignment]  # set by _views
-
-    def compared(self, published: list[tuple[_Key, str | None]], is_open: bool) -> list[Violation]:
-        """What is wrong with it, if this was published: in order, with who is left out."""
-        name = f"{self.session} in {self.channel}"
-        places = {key: n for n, (key, _) in enumerate(published, 1)}
-        found = []
-        for offset, sender, op, _ in [*self.missed, *self.live]:
-            at = places.get((sender, op))
-            if at is None:
-                found.append(Violation("stray", f"{name} got {op} of {sender}, which is not published", self.t))
-            elif offset is not None and offset != at:
-                found.append(Violation("reordered", f"{name} got number {at} as offset {offset}", self.t))
-        wanted = [n for n, (_, left_out) in enumerate(published, 1) if n > self.offset and left_out != self.session]
-        got = [places[one[1], one[2]] for one in self.live if (one[1], one[2]) in places]
-        if got != sorted(got):
-            found.append(Violation("reordered", f"{name} got {_inversion(got)}", self.t))
-        until = wanted if is_open else [n for n in wanted if got and n <= max(got)]
-        holes = sorted(set(until) - set(got))
-        found += [Violation("lost", f"{name} missed offset {n}", self.t) for n in holes]
-        early = sorted(set(got) - set(wanted))
-        return found + [Violation("repeated", f"{name} got {n}, which is not for it", self.t) for n in early]
-
-
-def _views(history: History) -> Iterable[_View]:
-    """What each session saw of each channel, in order."""
-    asked: dict[tuple[str, str], _View] = {}
-    views: dict[tuple[str, str], _View] = {}
-    for record in history.of("subscribe", "subscribed", "recv"):
-        key = (record["session"], record["channel"])
-        if record["k"] == "subscribe":
-            recover = record["recover"]
-            asked[key] = _View(*key, record["t"], tuple(recover) if recover else None, missed=[], live=[])
-        elif record["k"] == "subscribed":
-            if key in views:
-                continue
-            view = views[key] = asked[key]
-            view.epoch, view.offset, view.recovered = record["epoch"], record["offset"], record["recovered"]
-            view.missed = record["missed"]
-        else:
-            # What comes before the answer is compared as well, and is too early.
-            view = views.get(key) or asked[key]
-            view.live.append([record["offset"], record["from"], record["op"], record["intact"]])
-    return views.values()
-
-
-def _in_order(history: History, handled: Iterable[_Key], where: str) -> list[Violation]:
+def _in_order(history: History, handled: Iterable[Key], where: str) -> list[Violation]:
     """Violations where a session's operation comes after one that was sent only when it had been sent for good."""
-    first: dict[_Key, int] = {}
-    last: dict[_Key, int] = {}
-    times: dict[_Key, float] = {}
+    first: dict[Key, int] = {}
+    last: dict[Key, int] = {}
+    times: dict[Key, float] = {}
     for n, record in enumerate(history.of("send")):
         key = (record["session"], record["op"])
         first.setdefault(key, n)
         last[key], times[key] = n, record["t"]
     found, seen = [], set()
-    newest: dict[str, _Key] = {}
+    newest: dict[str, Key] = {}
     for key in handled:
         if key in seen or key not in first:
             continue
@@ -318,21 +225,6 @@ def _in_order(history: History, handled: Iterable[_Key], where: str) -> list[Vio
     return found
 
 
-def _published(evidence: Evidence) -> dict[str, list[tuple[_Key, str | None]]]:
-    """What was published to each channel, in order: whose it is, and which session is left out."""
-    found: dict[str, dict[str, tuple[_Key, str | None]]] = defaultdict(dict)
-    for entry in evidence.outbound:
-        if (key := _payload_key(entry)) is not None:
-            channel = entry.topic.removeprefix("channel:")
-            found[channel].setdefault(entry.id, (key, entry.payload.get("exclude")))
-    return defaultdict(list, {channel: list(entries.values()) for channel, entries in found.items()})
-
-
-def _payload_key(entry: Logged) -> _Key | None:
-    data = entry.payload.get("frame", {}).get("data") if entry.topic.startswith("channel:") else None
-    return (data["s"], data["n"]) if isinstance(data, dict) and "s" in data else None
-
-
 def _is_sent(entry: Logged) -> bool:
     return entry.type in (MessageReceived.TYPE, "whisper.received")
 
@@ -340,17 +232,6 @@ def _is_sent(entry: Logged) -> bool:
 def _number(entry: Logged) -> int:
     data = entry.payload["frame"]["data"] if entry.type == MessageReceived.TYPE else entry.payload["data"]
     return int(data["n"])
-
-
-def _end(history: History) -> dict[str, Any]:
-    sessions: dict[str, Any] = {}
-    for record in history.of("end"):
-        sessions = record["open"]
-    return sessions
-
-
-def _open(history: History) -> set[str]:
-    return set(_end(history))
 
 
 def _part(keys: dict[str, set[str]], channel: str, part: str) -> set[str]:
@@ -364,8 +245,3 @@ def _words(name: str) -> set[str]:
 def _differences(what: str, found: set[str], wanted: set[str]) -> list[Violation]:
     extra = [Violation("untrue", f"{what} has {one}, who is gone") for one in sorted(found - wanted)]
     return extra + [Violation("untrue", f"{what} lacks {one}") for one in sorted(wanted - found)]
-
-
-def _inversion(numbers: list[int]) -> str:
-    before, after = next((a, b) for a, b in pairwise(numbers) if b < a)
-    return f"{after} after {before}"

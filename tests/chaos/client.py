@@ -20,6 +20,8 @@ from tests.support.wt_client import SessionRefusedError
 
 #: Operations under way at most.
 WINDOW: Final = 8
+#: Messages of a session that wait for the application's answer at most: few enough for a slow machine.
+UNANSWERED: Final = 40
 _BACKOFF_S: Final = (0.05, 0.2, 0.5, 1.0)
 _CANNOT_CONNECT: Final = (SessionRefusedError, SessionOver, WebSocketException, OSError, EOFError, TimeoutError)
 
@@ -100,7 +102,7 @@ class ChaosClient:
             if waiting is not None:
                 session.send(waiting)
                 continue
-            if self.is_sending and len(self.ops) < WINDOW:
+            if self.is_sending and len(self.ops) < WINDOW and session.waiting() < UNANSWERED:
                 self._invoke(session)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(session.over.wait(), self._dice.expovariate(self._rate))

@@ -27,6 +27,8 @@ class Logged:
     topic: str
     session: str
     payload: dict[str, Any]
+    error: str = ""
+    """Why it is a dead letter."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Evidence:
     ledger: list[dict[str, Any]] = field(default_factory=list)
     """What took effect in the application, in order."""
     groups: list[dict[str, Any]] = field(default_factory=list)
-    """log, group, pending, behind: each consumer group of each log."""
+    """log, group, pending, lag (entries not read): each consumer group of each log."""
     keys: list[dict[str, Any]] = field(default_factory=list)
     """name, ttl (seconds, -1: none), fields (of hashes and sets)."""
     gateways: list[str] = field(default_factory=list)
@@ -87,9 +89,10 @@ async def groups(log: aioredis.Redis, key: str) -> list[dict[str, Any]]:
     last = (await log.xinfo_stream(key))["last-generated-id"]
     found: list[dict[str, Any]] = []
     for group in await log.xinfo_groups(key):
-        behind = group["last-delivered-id"] != last
+        # Redis does not always know the number; whether there are any it does.
+        lag = 0 if group["last-delivered-id"] == last else max(1, group["lag"] or 0)
         name = group["name"].decode() if isinstance(group["name"], bytes) else group["name"]
-        found.append({"log": key, "group": name, "pending": group["pending"], "behind": behind})
+        found.append({"log": key, "group": name, "pending": group["pending"], "lag": lag})
     return found
 
 
@@ -102,7 +105,8 @@ async def _entries(log: aioredis.Redis, key: str) -> list[Logged]:
             payload = entry.payload()
         except HeadgateError:
             payload = {}
-        found.append(Logged(key, stream_id.decode(), entry.id, entry.type, entry.topic, entry.session, payload))
+        error = fields.get(b"dead_error", b"").decode()
+        found.append(Logged(key, stream_id.decode(), entry.id, entry.type, entry.topic, entry.session, payload, error))
     return found
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
-import random
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import redis.asyncio as aioredis
 from redis.exceptions import RedisError
 
+from runtime.tasks import cancel
+from tests.chaos.clocks import Clock
 from tests.chaos.links import Weather
 from tests.chaos.processes import Supervised
 from tests.chaos.world import World
@@ -25,18 +26,10 @@ from tests.support.waiting import eventually
 Fault = Callable[[World, int], AbstractAsyncContextManager[None]]
 #: No archive can be written with files of this size, in bytes.
 _FULL: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of fault."""
-
-    fault: Fault
-    shortest: float
-    """Seconds that it lasts at least and at most."""
-    longest: float
-    weight: int = 1
-    """How often it comes in a turn of all kinds."""
+TWO_HOURS: Final = 7200
+#: How far a clock that steps is off, in seconds, one after the other: more and less than a lease, a window of repeats
+#: and the tolerance of signatures.
+_STEPS: Final = (2, -2, 60, -60, 0, 290, -290, TWO_HOURS, -TWO_HOURS, 3 * TWO_HOURS)
 
 
 def _process(world: World, kind: str, target: int) -> Supervised:
@@ -278,83 +271,38 @@ async def archive_full(world: World, _: int) -> AsyncIterator[None]:
             process.limit_files(-1)
 
 
-#: Leases are 1 s (partitions) and 2 s (gateways) here.
-FAULTS: Final[dict[str, Kind]] = {
-    "gateway killed": Kind(killed("ingress"), 0.0, 3.0, 2),
-    "gateway stopped": Kind(stopped("ingress"), 0.5, 2.0),
-    "gateway asleep, within its lease": Kind(asleep("ingress"), 0.2, 1.2),
-    "gateway asleep, past its lease": Kind(asleep("ingress"), 4.0, 7.0),
-    "gateway cut off from Redis": Kind(redis_unreachable("ingress"), 0.2, 5.0),
-    "gateway's Redis silent": Kind(redis_silent("ingress"), 0.5, 7.0),
-    "processors killed": Kind(killed("processors"), 0.0, 3.0, 2),
-    "processors stopped": Kind(stopped("processors"), 0.5, 2.0),
-    "processors asleep, within the lease": Kind(asleep("processors"), 0.1, 0.7),
-    "processors asleep, past the lease": Kind(asleep("processors"), 2.0, 5.0, 2),
-    "processors cut off from Redis": Kind(redis_unreachable("processors"), 0.2, 4.0),
-    "processors' Redis silent": Kind(redis_silent("processors"), 0.5, 7.0),
-    "egress killed": Kind(killed("egress"), 0.0, 3.0, 2),
-    "egress stopped": Kind(stopped("egress"), 0.5, 2.0),
-    "egress asleep, within the lease": Kind(asleep("egress"), 0.1, 0.7),
-    "egress asleep, past the lease": Kind(asleep("egress"), 2.0, 5.0, 2),
-    "egress cut off from Redis": Kind(redis_unreachable("egress"), 0.2, 4.0),
-    "egress' Redis silent": Kind(redis_silent("egress"), 0.5, 7.0),
-    "Redis killed": Kind(redis_killed, 0.0, 2.0, 2),
-    "Redis asleep": Kind(redis_asleep, 0.5, 6.0),
-    "Redis slow": Kind(redis_link(Weather(delay=0.03)), 1.0, 4.0),
-    "Redis' answers lost": Kind(redis_link(Weather(loss=0.05)), 1.0, 4.0, 2),
-    "CLIENT KILL of all": Kind(clients_killed, 0.0, 0.1),
-    "CLIENT PAUSE": Kind(redis_paused(True), 0.5, 6.0),
-    "CLIENT PAUSE of writes": Kind(redis_paused(False), 0.5, 6.0),
-    "network cut": Kind(network_cut, 0.5, 7.0, 2),
-    "packets lost": Kind(network(Weather(loss=0.2)), 2.0, 5.0),
-    "packets late and out of order": Kind(network(Weather(delay=0.05, jitter=0.1)), 2.0, 5.0),
-    "packets repeated": Kind(network(Weather(repeat=0.3, jitter=0.02)), 2.0, 5.0),
-    "packets corrupted": Kind(network(Weather(corrupt=0.1)), 2.0, 5.0),
-    "application killed": Kind(killed("application"), 0.0, 3.0),
-    "application asleep": Kind(asleep("application"), 1.0, 4.0),
-    "application slow": Kind(application("slow"), 1.0, 4.0),
-    "application answers 500": Kind(application("500"), 1.0, 4.0),
-    "application answers 500 to some": Kind(application("500", 0.3), 2.0, 5.0),
-    "application answers 503": Kind(application("503"), 1.0, 4.0),
-    "application does not answer some": Kind(application("hang", 0.2), 2.0, 5.0),
-    "application applies, then drops": Kind(application("drop", 0.5), 1.0, 4.0, 2),
-    "application applies, then is silent": Kind(application("hang-after", 0.2), 2.0, 5.0),
-    "archive locked": Kind(archive_locked, 1.0, 8.0),
-    "archive's disk full": Kind(archive_full, 1.0, 4.0),
-}
-#: In a world under Sentinel, in the place of all that is done to the one server or on the way to it.
-SENTINEL: Final = {name: kind for name, kind in FAULTS.items() if "Redis" not in name and "CLIENT" not in name} | {
-    "Sentinel fails over": Kind(failed_over, 0.5, 3.0, 10)
-}
-#: Nothing but SIGKILL.
-KILLS: Final = {name: kind for name, kind in FAULTS.items() if name.endswith(" killed")}
+def clock_off(kind: str, seconds: int) -> Fault:
+    """The wall clock of one process steps, and steps back at the end."""
+
+    @asynccontextmanager
+    async def fault(world: World, target: int) -> AsyncIterator[None]:
+        clock = world.clocks[_process(world, kind, target).name]
+        clock.set(seconds)
+        try:
+            yield
+        finally:
+            clock.set(0)
+
+    return fault
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One fault of a schedule."""
+def clock_stepping(kind: str) -> Fault:
+    """The wall clock of one process steps back and forth, five times a second."""
 
-    name: str
-    fault: Fault
-    target: int
-    seconds: float
-    gap: float
-    """Quiet after it, in seconds."""
-    waits: bool
-    """Whether the next one comes only after the system has recovered from this one."""
+    @asynccontextmanager
+    async def fault(world: World, target: int) -> AsyncIterator[None]:
+        clock = world.clocks[_process(world, kind, target).name]
+        stepping = asyncio.create_task(_step(clock))
+        try:
+            yield
+        finally:
+            await cancel(stepping)
+            clock.set(0)
+
+    return fault
 
 
-def schedule(seed: int, count: int, kinds: Mapping[str, Kind] = FAULTS) -> list[Planned]:
-    """`count` faults: every kind in turns of random order as far as `count` reaches, weighted ones more often."""
-    dice = random.Random(seed)
-    bag: list[str] = []
-    planned = []
-    for _ in range(count):
-        if not bag:
-            bag = [name for name, kind in kinds.items() for _ in range(kind.weight)]
-            dice.shuffle(bag)
-        name = bag.pop()
-        kind = kinds[name]
-        seconds, gap = dice.uniform(kind.shortest, kind.longest), dice.uniform(0.2, 1.5)
-        planned.append(Planned(name, kind.fault, dice.randrange(2), seconds, gap, dice.random() < 0.6))
-    return planned
+async def _step(clock: Clock) -> None:
+    for seconds in itertools.cycle(_STEPS):
+        clock.set(seconds)
+        await asyncio.sleep(0.2)

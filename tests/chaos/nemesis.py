@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.chaos.client import ChaosClient
-from tests.chaos.faults import Planned
 from tests.chaos.history import History
+from tests.chaos.schedule import Planned
 from tests.chaos.world import World
 
 #: Longest wait for a recovery before the next fault comes, in seconds.
@@ -26,9 +26,11 @@ class Nemesis:
         self._clients = clients
         self._history = history
 
-    async def play(self, planned: Sequence[Planned]) -> None:
-        """All faults; each is healed when this returns."""
+    async def play(self, planned: Sequence[Planned], until: float) -> None:
+        """The faults that begin before `until` on the monotonic clock; each is healed when this returns."""
         for n, one in enumerate(planned):
+            if time.monotonic() > until:
+                return
             self._history.record("fault", n=n, name=one.name, target=one.target)
             async with one.fault(self._world, one.target):
                 await asyncio.sleep(one.seconds)

@@ -14,12 +14,14 @@ from typing import Final
 import httpx
 
 from runtime.tasks import cancel
+from tests.chaos import clocks
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: A process that ended is started again after so long, in seconds.
 RESTART_S: Final = 0.3
-START_TIMEOUT_S: Final = 30.0
+#: Longer than a machine with other work takes to start all of them at once.
+START_TIMEOUT_S: Final = 120.0
 
 
 class Supervised:
@@ -87,6 +89,7 @@ class Supervised:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+            clocks.forget(process.pid)
 
     async def _answers(self, http: httpx.AsyncClient) -> bool:
         try:
@@ -117,5 +120,6 @@ class Supervised:
             while data := await self._process.stdout.read(65_536):
                 log.write(data)
         status = await self._process.wait()
+        clocks.forget(self._process.pid)
         with self._log.open("a") as log:
             log.write(f"-- ended with {status}\n")

@@ -1,27 +1,123 @@
-"""A run as a table."""
+"""Runs as tables: `python -m tests.chaos.report RUN.json…` adds up what `--out` wrote of several."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from schemas.events import MessageReceived
-from tests.chaos.checkers import Violation
 from tests.chaos.history import History
+from tests.chaos.violations import Violation
 
 if TYPE_CHECKING:
     from tests.chaos.run import Result
 
+#: Sorts of violations with a column of their own; the others share one.
 _SORTS: Final = ("lost", "repeated", "reordered")
+_OTHER: Final = "other"
+#: Violations before the first fault.
+_NO_FAULT: Final = "(no fault)"
 #: Violations that are written out, of each checker.
 _SHOWN: Final = 8
 
 
+@dataclass(slots=True)
+class Row:
+    """One kind of fault."""
+
+    times: int = 0
+    found: dict[str, int] = field(default_factory=dict)
+    """Violations by sort."""
+    seconds: list[float] = field(default_factory=list)
+    """The time to recover from each, where the next fault waited for it."""
+
+    def add(self, other: Row) -> None:
+        """Count another run's."""
+        self.times += other.times
+        self.found = dict(Counter(self.found) + Counter(other.found))
+        self.seconds += other.seconds
+
+
+@dataclass(slots=True)
+class Summary:
+    """What one run comes to."""
+
+    run: str
+    """Its seed, and what sets it apart."""
+    acknowledged: int
+    rows: dict[str, Row]
+    """By kind of fault."""
+
+    def save(self, path: Path) -> None:
+        """Write it to a file."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def load(path: Path) -> Summary:
+    """From such a file."""
+    stored = json.loads(path.read_text())
+    return Summary(stored["run"], stored["acknowledged"], {name: Row(**row) for name, row in stored["rows"].items()})
+
+
+def summary(run: str, history: History, violations: Sequence[Violation]) -> Summary:
+    """Count; a violation is put down to the fault that was the last to begin before what it concerns."""
+    rows = {name: Row(times) for name, times in Counter(record["name"] for record in history.of("fault")).items()}
+    begun = [(record["t"], record["name"]) for record in history.of("fault")]
+    names = {record["n"]: record["name"] for record in history.of("fault")}
+    for record in history.of("recovered"):
+        rows[names[record["n"]]].seconds.append(record["seconds"])
+    for violation in violations:
+        before = [name for t, name in begun if violation.t is not None and t <= violation.t]
+        row = rows.setdefault(before[-1] if before else _NO_FAULT, Row())
+        sort = violation.sort if violation.sort in _SORTS else _OTHER
+        row.found[sort] = row.found.get(sort, 0) + 1
+    return Summary(run, sum(1 for _ in history.of("ok")), rows)
+
+
+def runs(summaries: Iterable[Summary]) -> list[str]:
+    """A row for each run."""
+    lines = ["| Seed | Faults | Acknowledged | Lost | Repeated | Reordered | Other |", "|" + "---|" * 7]
+    for one in summaries:
+        whole = Row()
+        for row in one.rows.values():
+            whole.add(row)
+        cells = [one.run, f"{whole.times:,}", f"{one.acknowledged:,}", *_numbers(whole)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def faults(summaries: Iterable[Summary]) -> list[str]:
+    """A row for each kind of fault, over all runs."""
+    rows: dict[str, Row] = {}
+    for one in summaries:
+        for name, row in one.rows.items():
+            rows.setdefault(name, Row()).add(row)
+    heads = ["Fault", "Times", "Lost", "Repeated", "Reordered", "Other", "Recovery p50", "Longest"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for name, row in sorted(rows.items()):
+        took = [f"{median(row.seconds):.1f} s", f"{max(row.seconds):.1f} s"] if row.seconds else ["", ""]
+        lines.append(f"| {' | '.join([name, str(row.times), *_numbers(row), *took])} |")
+    return lines
+
+
+def recovery(summaries: Iterable[Summary]) -> str:
+    """The time to recover over all faults, in words."""
+    seconds = [took for one in summaries for row in one.rows.values() for took in row.seconds]
+    if not seconds:
+        return "no fault was waited for"
+    return f"recovery: {median(seconds):.1f} s (median), {max(seconds):.1f} s (longest), of {len(seconds)}"
+
+
 def text(result: Result) -> str:
-    """The table, the counts, and what is wrong."""
-    lines = [*table(result.history, result.violations), "", *counts(result)]
+    """The tables, the counts, and what is wrong."""
+    one = summary(result.name, result.history, result.violations)
+    lines = [*runs([one]), "", *faults([one]), "", recovery([one]), *counts(result)]
     for checker, found in result.found.items():
         if found:
             lines.append(f"{checker}: {len(found)}")
@@ -29,30 +125,8 @@ def text(result: Result) -> str:
     return "\n".join(lines)
 
 
-def table(history: History, violations: Sequence[Violation]) -> list[str]:
-    """A row for each kind of fault; a violation is put down to the fault that was the last to begin before it."""
-    times = Counter(record["name"] for record in history.of("fault"))
-    begun = [(record["t"], record["name"]) for record in history.of("fault")]
-    names = {record["n"]: record["name"] for record in history.of("fault")}
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for record in history.of("recovered"):
-        seconds[names[record["n"]]].append(record["seconds"])
-    blamed: Counter[tuple[str, str]] = Counter()
-    for violation in violations:
-        before = [name for t, name in begun if violation.t is not None and t <= violation.t]
-        blamed[before[-1] if before else "(no fault)", violation.sort] += 1
-    width = max([len(name) for name in times] + [10])
-    rows = [f"{'fault':<{width}} {'times':>6} {'lost':>6} {'repeated':>9} {'reordered':>10} {'p50 s':>7} {'max s':>7}"]
-    for name in [*sorted(times), "(no fault)"]:
-        numbers = [blamed[name, sort] for sort in _SORTS]
-        if name not in times and not any(numbers):
-            continue
-        took = seconds[name]
-        p50, longest = (f"{median(took):.1f}", f"{max(took):.1f}") if took else ("", "")
-        lost, repeated, reordered = numbers
-        row = f"{name:<{width}} {times[name]:>6} {lost:>6} {repeated:>9} {reordered:>10} {p50:>7} {longest:>7}"
-        rows.append(row)
-    return rows
+def _numbers(row: Row) -> list[str]:
+    return [str(row.found.get(sort, 0)) for sort in (*_SORTS, _OTHER)]
 
 
 def recovered_again(history: History) -> Counter[str]:
@@ -89,7 +163,7 @@ def counts(result: Result) -> list[str]:
     again = recovered_again(history)
     recovered = sum(record["recovered"] for record in history.of("subscribed"))
     return [
-        f"seed {result.seed}: {kinds['fault']} faults in {result.seconds:.0f} s; at rest {drained}",
+        f"{kinds['fault']} faults in {result.seconds:.0f} s; at rest {drained}",
         f"operations {kinds['invoke']}, written {kinds['send']} times, acknowledged {kinds['ok']}, "
         f"of unknown fate {kinds['info']} (then sent again)",
         f"sessions {kinds['open']}; channels recovered {recovered} of {asked} asked; publications received "
@@ -99,3 +173,13 @@ def counts(result: Result) -> list[str]:
         f"({len(set(events))} different); dead letters {len(evidence.dead)}; archived {len(evidence.archive)}",
         f"violations {len(result.violations)}",
     ]
+
+
+def main(paths: Sequence[str]) -> None:
+    """Both tables over the runs in `paths`."""
+    summaries = [load(Path(path)) for path in paths]
+    print("\n".join([*runs(summaries), "", *faults(summaries), "", recovery(summaries)]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

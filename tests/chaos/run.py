@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,19 +20,20 @@ from redis.exceptions import RedisError
 
 from tests.chaos import evidence as evidences
 from tests.chaos import report
-from tests.chaos.checkers import Violation, check
+from tests.chaos.checkers import check
 from tests.chaos.client import ChaosClient
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.ops import CHANNELS
+from tests.chaos.schedule import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.session import all_left
+from tests.chaos.violations import Violation
 from tests.chaos.world import World, world
 from tests.support.waiting import eventually
 
-#: Everything is at rest so long after the last heal, or it is a violation. Longer than the longest that waits: a sweep
-#: of what was read and forgotten (10 s), a client's silence on a WebSocket (30 s).
+#: Everything is at rest so long after the last that had to be done, or it is a violation. Longer than the longest that
+#: waits: a sweep of what was read and forgotten (10 s), a client's silence on a WebSocket (30 s).
 DRAIN_S: Final = 75.0
 #: Every fifth client uses WebSocket.
 _WEBSOCKET_EVERY: Final = 5
@@ -49,7 +51,13 @@ class Result:
     seconds: float
     drained: float | None
     """Seconds from the last heal until all was at rest and held; None if it never did."""
-    planned: list[Planned] = field(default_factory=list)
+    kind: str = ""
+    """What sets it apart from other runs with this seed."""
+
+    @property
+    def name(self) -> str:
+        """The seed, and what else there is to say."""
+        return f"{self.seed}, {self.kind}" if self.kind else str(self.seed)
 
     @property
     def violations(self) -> list[Violation]:
@@ -66,9 +74,13 @@ async def run(
     rate: float = 2.0,
     quiet: float = 5.0,
     drain: float = DRAIN_S,
+    seconds: float = math.inf,
     **options: Any,
 ) -> Result:
-    """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's."""
+    """Play a schedule on a world whose clients send `rate` operations a second each; `options` are the world's.
+
+    No fault begins later than `seconds` after the beginning.
+    """
     dice, began = random.Random(seed), time.monotonic()
     history = History(folder / "history.jsonl")
     async with world(folder, dice, **options) as made:
@@ -79,7 +91,7 @@ async def run(
         try:
             await _connected(load)
             await asyncio.sleep(quiet)
-            await Nemesis(made, load, history).play(planned)
+            await Nemesis(made, load, history).play(planned, began + seconds)
             await asyncio.sleep(quiet)
             for client in load:
                 client.is_sending = False
@@ -90,7 +102,7 @@ async def run(
             await all_left()
     history.close()
     evidence.save(folder / "evidence.json")
-    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained, planned)
+    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained)
 
 
 def _client(n: int, ports: list[int], rate: float, history: History, dice: random.Random) -> ChaosClient:
@@ -106,16 +118,23 @@ async def _connected(load: Sequence[ChaosClient]) -> None:
 async def _drain(
     made: World, load: Sequence[ChaosClient], history: History, within: float
 ) -> tuple[Evidence, dict[str, list[Violation]], float | None]:
-    """Wait until all is at rest and every checker is content, for a while; then what they say counts."""
-    began = time.monotonic()
+    """Wait until all is at rest and every checker is content, for a while; then what they say counts.
+
+    A slow machine takes its time: the while begins anew whenever less is left to do than ever before.
+    """
+    began = since = time.monotonic()
+    least = math.inf
     while True:
-        is_late = time.monotonic() - began > within
-        busy = [problem for client in load if (problem := client.problem())]
-        if is_late or (not busy and await _settled(made)):
+        left = await _left_to_do(made, load)
+        if left < least:
+            least, since = left, time.monotonic()
+        is_late = time.monotonic() - since > within
+        if is_late or not left:
             history.record("end", open=_sessions(load))
             evidence = await evidences.collect(made)
             # In a thread: clients have to go on answering pings.
             found = await asyncio.to_thread(check, history, evidence)
+            busy = [problem for client in load if (problem := client.problem())]
             found["clients_come_to_rest"] = [Violation("left over", problem) for problem in busy]
             if not any(found.values()):
                 return evidence, found, time.monotonic() - began
@@ -124,13 +143,15 @@ async def _drain(
         await asyncio.sleep(1)
 
 
-async def _settled(made: World) -> bool:
+async def _left_to_do(made: World, load: Sequence[ChaosClient]) -> float:
+    """Clients that are not at rest, and entries that a group has not settled; more than any number if Redis is away."""
+    busy = sum(client.problem() is not None for client in load)
     try:
         logs = [make(p) for p in range(made.keys.partitions) for make in (made.keys.inbound, made.keys.outbound)]
         groups = [group for log in logs for group in await evidences.groups(made.log, log)]
-        return not any(group["pending"] or group["behind"] for group in groups)
     except RedisError:
-        return False
+        return math.inf
+    return busy + sum(int(group["pending"] + group["lag"]) for group in groups)
 
 
 def _sessions(load: Sequence[ChaosClient]) -> dict[str, Any]:
@@ -170,6 +191,10 @@ def main() -> int:
     parser.add_argument("--kills", action="store_true", help="nothing but SIGKILL")
     parser.add_argument("--sentinel", action="store_true", help="two servers and failovers, in place of one server")
     parser.add_argument("--only", default="", help="only faults with this in their name")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="no fault begins later")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="file for the figures, to be added up by tests.chaos.report"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="folder for history, evidence and logs")
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
@@ -178,9 +203,13 @@ def main() -> int:
     kinds = {name: kind for name, kind in kinds.items() if arguments.only in name}
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="headgate-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    load = {"clients": arguments.clients, "rate": arguments.rate, "sentinel": arguments.sentinel}
-    result = asyncio.run(_until_told(run(seed, schedule(seed, arguments.faults, kinds), folder, **load)))
+    load = {"clients": arguments.clients, "rate": arguments.rate, "seconds": arguments.seconds}
+    planned = schedule(seed, arguments.faults, kinds)
+    result = asyncio.run(_until_told(run(seed, planned, folder, sentinel=arguments.sentinel, **load)))
+    result.kind = "SIGKILL" if arguments.kills else "Sentinel" if arguments.sentinel else arguments.only
     print(report.text(result))
+    if arguments.out is not None:
+        report.summary(result.name, result.history, result.violations).save(arguments.out)
     if result.violations:
         print(f"history, evidence and logs are in {folder}")
         return 1

@@ -21,6 +21,8 @@ ANSWER_S: Final = 8.0
 ACK_S: Final = 5.0
 #: A connection that is silent for so long is over. The gateway keeps to it too, so nothing is held for a lost client.
 IDLE_S: Final = 6.0
+#: The application's answer is not waited for longer than this.
+FORGOTTEN_S: Final = 60.0
 _LOG_UNAVAILABLE: Final = 110
 _LEAVING: Final[set[asyncio.Task[None]]] = set()
 
@@ -100,6 +102,10 @@ class Session:
         if op.kind == "message":
             self._unanswered[op.n] = op.invoked
         self._write(op.frame(self.id, self._client.name))
+
+    def waiting(self) -> int:
+        """Messages that wait for the application's answer; what got none for long became a dead letter."""
+        return sum(time.monotonic() - invoked < FORGOTTEN_S for invoked in self._unanswered.values())
 
     def check(self) -> bool:
         """Whether it can still be used; one whose acknowledgements do not come is given up."""

@@ -19,14 +19,16 @@ from redis.exceptions import ConnectionError, TimeoutError
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.keys import Keys
+from tests.chaos.clocks import Clock
 from tests.chaos.links import TcpRelay, UdpRelay
 from tests.chaos.processes import Supervised
 from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.sentinel import Watched, watched_pair
 
 PARTITIONS: Final = 4
-LEASE_S: Final = 1.0
-GATEWAY_LEASE_S: Final = 2.0
+#: Short, so that there is time for many faults, and long enough for a machine with other work to renew them.
+LEASE_S: Final = 2.0
+GATEWAY_LEASE_S: Final = 3.0
 #: How many publications a channel's history holds; a client that missed more is told that it did not recover.
 HISTORY_SIZE: Final = 1000
 #: Command lines of services, by kind, unless a run has others.
@@ -55,6 +57,8 @@ class World:
     fronts: list[Front] = field(default_factory=list)
     redis_links: dict[str, TcpRelay] = field(default_factory=dict)
     """From each process to Redis, by the name of the process; none under Sentinel, which names the servers itself."""
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    """The wall clock of each service process, by its name. The application, Redis and clients have the true one."""
     watched: Watched | None = None
     """The pair of servers that a Sentinel watches, in a run with one."""
 
@@ -123,10 +127,11 @@ async def world(
         watched = await stack.enter_async_context(watched_pair()) if sentinel else None
         redis = watched.servers[0] if watched else await stack.enter_async_context(redis_server(**redis_options))
         application_port = free_port()
+        settings = _settings(folder, application_port)
         application = Supervised(
             "application",
             ("-m", "tests.chaos.application", str(application_port), str(folder)),
-            {},
+            settings,
             f"http://127.0.0.1:{application_port}/health/ready",
             folder,
         )
@@ -134,7 +139,6 @@ async def world(
         made = World(folder, redis, log, Keys("hg:", PARTITIONS), application, watched=watched)
         stack.push_async_callback(made.log.aclose)
         made.behave("fine")
-        settings = _settings(folder, application_port)
         for kind, arguments in (COMMANDS | (commands or {})).items():
             made.services[kind] = []
             for number in range(2):
@@ -182,5 +186,6 @@ async def _add(
             env |= {"HEADGATE_PROCESSORS_HTTP_PORT": str(health)}
         case "egress":
             env |= {"HEADGATE_API_PORT": str(health)}
+    clock = made.clocks[name] = Clock(made.folder / f"{name}.clock")
     url = f"http://127.0.0.1:{health}/health/ready"
-    made.services[kind].append(Supervised(name, arguments, env, url, made.folder))
+    made.services[kind].append(Supervised(name, arguments, env | clock.env, url, made.folder))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -167,6 +169,100 @@ async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyP
     assert seen.all == [("one", "s", 0), *[("two", "s", n) for n in range(1, 30)]]
     await eventually(lambda: reader_of(one).identity not in ("", before), 10)
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("pending", [False, True])
+async def test_what_is_read_while_a_lease_is_in_doubt_waits_for_what_was_dropped(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, pending: bool
+) -> None:
+    """A process that is in doubt about its leases drops what it has in hand. What it reads then, new or pending, does
+    not get in before that, even if the lease turns out to be its own before anybody looks at the entry."""
+    seen, goes_on, doubt = Seen(), asyncio.Event(), asyncio.Event()
+
+    async def slow(received: Received) -> Outcome:
+        await goes_on.wait()
+        return await seen(received)
+
+    log = bus.keys.inbound_of("s")
+    if pending:
+        await bus.observer.xgroup_create(log, "g", id="0", mkstream=True)
+        for n in range(3):
+            await bus.write("s", n)
+        await bus.observer.xreadgroup("g", "owner", {log: ">"})
+        monkeypatch.setattr("runtime.bus.readers.Reader", partial(Reader, count=1))
+    group = await bus.group(slow)
+    monkeypatch.setattr(group, "_tend", asyncio.Event().wait)
+    for key in bus.logs:
+        await bus.observer.persist(Keys.lease(key, "g"))
+    for owner, name in ((group._leases, "holds"), (group._lanes, "_held")):
+        monkeypatch.setattr(owner, name, lambda partition: not doubt.is_set())
+
+    def renewed() -> None:
+        doubt.clear()
+        group._reader.gained(range(len(bus.logs)))
+
+    async def doubted(*arguments: Any, **options: Any) -> Any:
+        answer = await last(*arguments, **options)
+        if group._lanes._count == 2 and answer is not None and not goes_on.is_set():
+            doubt.set()
+            goes_on.set()
+            await eventually(lambda: not group._lanes._count, 10)
+            asyncio.get_running_loop().call_soon(renewed)
+        return answer
+
+    # The last that is waited for before what was read is delivered.
+    reads: tuple[Any, str] = (group._settler, "attempts") if pending else (group._reader, "_read")
+    last = getattr(*reads)
+    monkeypatch.setattr(*reads, doubted)
+    if not pending:
+        for n in range(3):
+            await bus.write("s", n)
+            await eventually(lambda: all_read(bus, log), 10)
+    await eventually(lambda: done(bus), 20)
+    assert goes_on.is_set()
+    assert list(dict.fromkeys(seen.of("s"))) == [0, 1, 2]
+
+
+async def all_read(bus: Bus, log: str) -> bool:
+    """Whether the group was given every entry."""
+    (group,) = await bus.observer.xinfo_groups(log)
+    stream = await bus.observer.xinfo_stream(log)
+    return bool(group["last-delivered-id"] == stream["last-generated-id"])
+
+
+async def test_what_was_dropped_for_another_process_comes_again_if_the_partition_stays(bus: Bus) -> None:
+    """A partition that cannot be given up in time stays, and what was dropped for its next owner comes before anything
+    new, also if the reader had no turn meanwhile."""
+    seen, goes_on = Seen(), {"a": asyncio.Event(), same_partition(bus, "a"): asyncio.Event()}
+    other = next(name for name in goes_on if name != "a")
+
+    async def slow(received: Received) -> Outcome:
+        await goes_on[received.entry.session].wait()
+        return await seen(received)
+
+    group = await bus.group(slow)
+    await bus.write("a", 0)
+    for n in range(4):
+        await bus.write(other, n)
+    await eventually(lambda: group._lanes._count == 5, 10)
+    partition = bus.logs.index(bus.keys.inbound_of("a"))
+    # As many are in flight as may be, by the entry that stays: the reader waits for room.
+    group._lanes._window = 1
+    group._lanes._room.clear()
+    await eventually(lambda: not reader_of(group)._reading, 10)
+    group._leaving[partition] = leaving = asyncio.create_task(group._give_up(partition))
+    goes_on[other].set()
+    await leaving
+    goes_on["a"].set()
+    await bus.write(other, 4)
+    await eventually(lambda: done(bus), 20)
+    assert seen.of(other) == [0, 1, 2, 3, 4]
+
+
+def same_partition(bus: Bus, session: str) -> str:
+    """Another session in the partition of `session`."""
+    names = (f"{session}{n}" for n in range(1000))
+    return next(name for name in names if bus.keys.inbound_of(name) == bus.keys.inbound_of(session))
 
 
 async def test_what_a_lost_answer_left_behind_is_found(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

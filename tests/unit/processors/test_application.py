@@ -4,6 +4,8 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import httpx
 import orjson
@@ -204,6 +206,35 @@ async def test_what_can_succeed_later(reply: Reply) -> None:
         with pytest.raises(Unavailable):
             await app.post("/x", {}, entry=entry())
     assert asked == 1
+
+
+def dated(status: int, seconds: float) -> Reply:
+    """An application whose clock is so far ahead."""
+    return answering(status, Date=format_datetime(datetime.fromtimestamp(NOW + seconds, UTC), usegmt=True))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("seconds", [-7200, -301, 301, 7200])
+async def test_clocks_that_are_apart_are_nobodys_refusal(status: int, seconds: float) -> None:
+    """An application whose clock makes every signature stale has refused no message: the same can succeed later."""
+    async with application(dated(status, seconds)) as app:
+        with pytest.raises(Unavailable, match="both clocks"):
+            await app.post("/x", {}, entry=entry())
+
+
+@pytest.mark.parametrize(
+    ("reply", "status"),
+    [
+        *((dated(status, seconds), status) for status in (401, 403) for seconds in (-300, 0, 300)),
+        (answering(401), 401),
+        (answering(403, Date="some day"), 403),
+        (dated(422, 7200), 422),
+    ],
+)
+async def test_a_refusal_counts_where_clocks_agree(reply: Reply, status: int) -> None:
+    """Within the tolerance of signatures, without a date, and where it is not about who asks, no is no."""
+    async with application(reply) as app:
+        assert await app.post("/x", {}, entry=entry()) == Answer(status)
 
 
 @pytest.mark.parametrize(

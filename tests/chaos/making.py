@@ -1,0 +1,117 @@
+"""A run in which all is right, for the tests of the checkers to spoil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.chaos.evidence import Evidence, Logged
+from tests.chaos.history import History
+
+IN: Final = "hg:{in:0}"
+OUT: Final = "hg:{out:0}"
+CHANNEL: Final = "presence-0"
+
+
+@dataclass
+class Run:
+    """A history and what is left, to be spoilt."""
+
+    history: History
+    evidence: Evidence
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """The records of one kind."""
+        return list(self.history.of(kind))
+
+
+def published(n: int, sender: str, op: int, exclude: str) -> Logged:
+    """What the application lets a channel know."""
+    frame = {"type": "channel_broadcast", "channel": CHANNEL, "data": {"s": sender, "n": op}}
+    payload = {"frame": frame, "exclude": exclude}
+    return Logged(OUT, f"{n}-0", f"p{sender}{op}", "message.published", f"channel:{CHANNEL}", sender, payload)
+
+
+def answered(n: int, session: str, op: int) -> Logged:
+    """What the application answers the sender."""
+    payload = {"frame": {"type": "reply", "id": str(op)}}
+    return Logged(OUT, f"{n}-1", f"r{session}{op}", "message.published", f"session:{session}", session, payload)
+
+
+def received(n: int, sender: str, op: int) -> Logged:
+    """A message in the inbound log; the fifth is a whisper."""
+    data = {"s": sender, "n": op}
+    payload, kind = ({"data": data}, "whisper.received") if op == 5 else ({"frame": {"data": data}}, "message.received")
+    return Logged(IN, f"{n}-0", f"e{sender}{op}", kind, "", sender, payload)
+
+
+def good() -> Run:
+    """Session `a` sends messages 1 to 4 and whisper 5; `b` hears 1 and 2, is lost, and its client comes back as `c`,
+    which recovers 3 and hears the rest."""
+    made = History()
+    record = made.record
+    for client, session in (("A", "a"), ("B", "b")):
+        record("open", client=client, session=session, user=client)
+        subscribed(made, client, session, 0, None)
+    record("fault", n=0, name="gateway killed", target=0)
+    for op in (1, 2, 3, 4):
+        record("invoke", client="A", op=op, kind="message", channel=CHANNEL)
+        record("send", client="A", op=op, session="a")
+        record("ok", client="A", op=op, session="a", event=f"ea{op}")
+        record("reply", client="A", op=op, session="a")
+        if op == 2:
+            for heard in (1, 2):
+                recv(made, "B", "b", heard)
+            record("close", client="B", session="b", code=0, reason="")
+        elif op == 3:
+            record("open", client="B", session="c", user="B")
+            subscribed(made, "B", "c", 3, 2, [[3, "a", 3, True]])
+    recv(made, "B", "c", 4)
+    record("invoke", client="A", op=5, kind="whisper", channel=CHANNEL)
+    record("send", client="A", op=5, session="a")
+    record("ok", client="A", op=5, session="a", event="ea5")
+    recv(made, "B", "c", 5)
+    there = {"channels": [CHANNEL], "members": {CHANNEL: ["A", "B"]}}
+    record("end", open={"a": {"user": "A", **there}, "c": {"user": "B", **there}})
+    opened = [Logged(IN, f"{n}-0", f"o{s}", "session.opened", "", s, {}) for n, s in enumerate("abc", 1)]
+    closed = Logged(IN, "9-0", "cb", "session.closed", "", "b", {})
+    inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed]
+    outbound = [published(n, "a", n, "a") for n in (1, 2, 3, 4, 5)]
+    outbound += [answered(n, "a", n) for n in (1, 2, 3, 4)]
+    told = [{"event": f"o{s}", "session": s, "connection": "connection.opened"} for s in "abc"]
+    told.append({"event": "cb", "session": "b", "connection": "connection.closed"})
+    ledger = [{"event": f"ea{n}", "session": "a", "from": "a", "op": n} for n in (1, 2, 3, 4)]
+    keys = [
+        {"name": "hg:{out:1}:sessions", "ttl": -1, "fields": ["a", "c"]},
+        {"name": f"hg:{{channel:{CHANNEL}}}:subscribers", "ttl": -1, "fields": ["a", "c"]},
+        {"name": f"hg:{{channel:{CHANNEL}}}:members", "ttl": -1, "fields": ["A", "B"]},
+        {"name": "hg:{in:0}:open:g1", "ttl": -1, "fields": ["a", "c"]},
+        {"name": "hg:{in:0}:lease:laravel", "ttl": 1, "fields": []},
+        {"name": "hg:{session:b}:state", "ttl": 500, "fields": []},
+    ]
+    left = Evidence(
+        inbound=inbound,
+        outbound=outbound,
+        archive=[(entry.log, entry.stream_id, entry.id) for entry in [*inbound, *outbound]],
+        ledger=told + ledger,
+        groups=[{"log": IN, "group": "laravel", "pending": 0, "lag": 0}],
+        keys=keys,
+        gateways=["g1"],
+    )
+    return Run(made, left)
+
+
+def subscribed(
+    made: History, client: str, session: str, offset: int, recover: int | None, missed: list[Any] | None = None
+) -> None:
+    """A subscription and its answer."""
+    asked = None if recover is None else ["epoch", recover]
+    made.record("subscribe", client=client, session=session, channel=CHANNEL, recover=asked)
+    told = {"epoch": "epoch", "offset": offset, "recovered": recover is not None, "missed": missed or []}
+    made.record("subscribed", client=client, session=session, channel=CHANNEL, **told)
+
+
+def recv(made: History, client: str, session: str, n: int) -> None:
+    """A publication arrives."""
+    place = {"channel": CHANNEL, "epoch": "epoch", "offset": n, "from": "a", "op": n}
+    made.record("recv", client=client, session=session, intact=True, **place)

@@ -1,0 +1,56 @@
+"""What runs come to is counted where it belongs, and adds up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos import report
+from tests.chaos.history import History
+from tests.chaos.violations import Violation
+
+KILLED, CUT = "gateway killed", "network cut"
+
+
+def history() -> History:
+    """Two faults, of which one was waited for, and three acknowledgements."""
+    made = History()
+    for n, name in enumerate((KILLED, CUT)):
+        made.record("fault", n=n, name=name, target=0)
+        made.record("ok", client="A", op=n, session="a", event=f"e{n}")
+    made.record("recovered", n=0, seconds=2.5)
+    made.record("ok", client="A", op=2, session="a", event="e2")
+    return made
+
+
+def at(run: History, fault: int) -> float:
+    """When a fault began."""
+    t: float = list(run.of("fault"))[fault]["t"]
+    return t
+
+
+def test_a_violation_is_put_down_to_the_fault_before_it() -> None:
+    """The table counts it in that row, by its sort; what none was before, and what has no time, in a row of its own."""
+    run = history()
+    found = [Violation("lost", "", at(run, 1)), Violation("stray", "", at(run, 0)), Violation("repeated", "")]
+    made = report.summary("1", run, found)
+    assert report.faults([made])[2:] == [
+        "| (no fault) | 0 | 0 | 1 | 0 | 0 |  |  |",
+        f"| {KILLED} | 1 | 0 | 0 | 0 | 1 | 2.5 s | 2.5 s |",
+        f"| {CUT} | 1 | 1 | 0 | 0 | 0 |  |  |",
+    ]
+    assert report.runs([made])[2:] == ["| 1 | 2 | 3 | 1 | 1 | 0 | 1 |"]
+
+
+def test_runs_add_up(tmp_path: Path) -> None:
+    """Times, violations and seconds of several runs are in one table, also of runs that were kept in files."""
+    run = history()
+    made = report.summary("1", run, [Violation("lost", "", at(run, 0))])
+    other = report.summary("2, Sentinel", run, [])
+    other.rows[KILLED].seconds[:] = [1.5]
+    for n, one in enumerate((made, other)):
+        one.save(tmp_path / f"{n}.json")
+    loaded = [report.load(tmp_path / f"{n}.json") for n in range(2)]
+    assert loaded == [made, other]
+    assert report.runs(loaded)[2:] == ["| 1 | 2 | 3 | 1 | 0 | 0 | 0 |", "| 2, Sentinel | 2 | 3 | 0 | 0 | 0 | 0 |"]
+    assert f"| {KILLED} | 2 | 1 | 0 | 0 | 0 | 2.0 s | 2.5 s |" in report.faults(loaded)
+    assert report.recovery(loaded) == "recovery: 2.0 s (median), 2.5 s (longest), of 2"
