@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
 
-from schemas.events import MessageReceived, SessionClosed, SessionOpened
+from schemas.events import MessageReceived
 from tests.chaos.evidence import Evidence, Logged, place
 from tests.chaos.history import History
+from tests.chaos.lives import a_session_lives_on, every_end_is_told
 from tests.chaos.views import nothing_comes_twice, recovery_is_honest, subscribers_miss_nothing
 from tests.chaos.violations import Checker, Key, Violation, at_the_end, open_sessions, payload_key, published
 
@@ -137,25 +138,6 @@ def everybody_knows_who_is_there(history: History, evidence: Evidence) -> list[V
     return found
 
 
-def every_end_is_told(history: History, evidence: Evidence) -> list[Violation]:
-    """Each session that opened and is over has its end on the log, and the application was told of both, in order."""
-    opened = {entry.session for entry in evidence.inbound if entry.type == SessionOpened.TYPE}
-    ended = {entry.session for entry in evidence.inbound if entry.type == SessionClosed.TYPE}
-    told: dict[str, list[str]] = defaultdict(list)
-    for row in evidence.ledger:
-        if "connection" in row:
-            told[row["session"]].append(row["connection"])
-    dead = {entry.session for entry in evidence.dead}
-    found = [Violation("lost", f"{one} has no end") for one in sorted(opened - ended - open_sessions(history))]
-    found += [Violation("untrue", f"{one} is open and has an end") for one in sorted(ended & open_sessions(history))]
-    for session in sorted(opened - dead):
-        first = list(dict.fromkeys(told[session]))
-        wanted = ["connection.opened", "connection.closed"] if session in ended else ["connection.opened"]
-        if first != wanted:
-            found.append(Violation("lost", f"the application was told {first} of {session}"))
-    return found
-
-
 def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
     """No group has anything in hand or unread; no key is left of what is over."""
     found, opened = [], open_sessions(history)
@@ -192,6 +174,7 @@ CHECKERS: Final[tuple[Checker, ...]] = (
     nobody_hears_what_nobody_said,
     everybody_knows_who_is_there,
     every_end_is_told,
+    a_session_lives_on,
     nothing_is_left,
 )
 

@@ -1,4 +1,4 @@
-"""A client that never gives up: sends, waits for acknowledgements, connects again, recovers, and records all of it."""
+"""A client that never gives up: sends, waits for acknowledgements, connects again, resumes, and records all of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from runtime.tasks import cancel
 from tests.chaos.history import History
+from tests.chaos.identity import TOO_LATE_S, Identity, choose
 from tests.chaos.ops import Op, new_op
 from tests.chaos.session import Session, SessionOver
 from tests.support.client import TransportName
@@ -51,6 +52,8 @@ class ChaosClient:
         self.answered = 0.0
         """When the newest operation that the application has answered was invoked, on the monotonic clock."""
         self.session: Session | None = None
+        self.is_away = False
+        """Whether it stays away for longer than a session lives on."""
         self.is_sending = True
         self._ports = ports
         self._rate = rate
@@ -79,8 +82,9 @@ class ChaosClient:
     async def _run(self) -> None:
         failures = 0
         port = self._dice.choice(self._ports)
+        before: Identity | None = None
         while True:
-            session = Session(self, port, self.transport)
+            session = Session(self, port, self.transport, before)
             try:
                 await session.open()
                 self.session = session
@@ -91,8 +95,20 @@ class ChaosClient:
             finally:
                 self.session = None
                 await session.leave()
+            before = await self._next(session.identity or before)
             port = self._ports[(self._ports.index(port) + 1) % len(self._ports)]
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)] * (0.5 + self._dice.random()))
+
+    async def _next(self, before: Identity | None) -> Identity | None:
+        """The session to resume; None: a new one is to be opened."""
+        if before is None or not before.has_joined:
+            return None
+        choice = choose(self._dice)
+        if choice == "resume too late":
+            self.is_away = True
+            await asyncio.sleep(max(0.0, before.heard + TOO_LATE_S - time.monotonic()))
+            self.is_away = False
+        return None if choice == "start anew" else before
 
     async def _use(self, session: Session) -> None:
         """Send until the session is over."""

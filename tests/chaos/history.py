@@ -4,13 +4,16 @@ Every record has `t`, seconds on one monotonic clock, and `k`, its kind:
 
 | Kind | Fields | Meaning |
 |---|---|---|
-| `open` | client, session, user, gateway, transport | a session is authenticated |
-| `close` | client, session, code, reason | it is over, as the client sees it |
+| `open` | client, session, user, port, transport | a session is authenticated |
+| `resume` | client, session, offsets | asked to resume, from `{topic: [epoch, offset]}` |
+| `resumed` | client, session, port, generation, recovered | the session lives on over another connection |
+| `denied` | client, session, heard | it does not, and another one was opened; `heard`: when it last said something |
+| `close` | client, session, code, reason | its connection is over, as the client sees it |
 | `invoke` | client, op, kind, channel | the client wants to send something; `op` is unique for a client |
 | `send` | client, op, session | it was written to a session; once more for each repeat |
 | `ok` | client, op, session, event | it was acknowledged, with the id of its entry |
 | `info` | client, op, session | nobody knows: no answer came while the session lasted |
-| `reply` | client, op, session | the application's answer to the sender arrived |
+| `reply` | client, op, session, epoch, offset | the application's answer to the sender arrived |
 | `subscribe` | client, session, channel, recover | asked for a channel, perhaps with a position |
 | `subscribed` | client, session, channel, epoch, offset, recovered, missed | the answer |
 | `left` | client, session, channel | the client is no longer subscribed |

@@ -46,8 +46,8 @@ def received(n: int, sender: str, op: int) -> Logged:
 
 
 def good() -> Run:
-    """Session `a` sends messages 1 to 4 and whisper 5; `b` hears 1 and 2, is lost, and its client comes back as `c`,
-    which recovers 3 and hears the rest."""
+    """Session `a` sends messages 1 to 4, is resumed, and sends whisper 5. `b` hears 1 and 2 and is lost; its client is
+    too late to resume it, and comes back as `c`, which recovers 3 and hears the rest."""
     made = History()
     record = made.record
     for client, session in (("A", "a"), ("B", "b")):
@@ -64,9 +64,15 @@ def good() -> Run:
                 recv(made, "B", "b", heard)
             record("close", client="B", session="b", code=0, reason="")
         elif op == 3:
+            record("resume", client="B", session="b", offsets={f"channel:{CHANNEL}": ["epoch", 2]})
+            late = record("denied", client="B", session="b", heard=0.0)
+            late["heard"] = late["t"] - 60.0
             record("open", client="B", session="c", user="B")
             subscribed(made, "B", "c", 3, 2, [[3, "a", 3, True]])
     recv(made, "B", "c", 4)
+    record("close", client="A", session="a", code=None, reason="given up")
+    record("resume", client="A", session="a", offsets={"session:a": ["epoch", 4]})
+    record("resumed", client="A", session="a", generation=2, recovered=True)
     record("invoke", client="A", op=5, kind="whisper", channel=CHANNEL)
     record("send", client="A", op=5, session="a")
     record("ok", client="A", op=5, session="a", event="ea5")
@@ -74,11 +80,13 @@ def good() -> Run:
     there = {"channels": [CHANNEL], "members": {CHANNEL: ["A", "B"]}}
     record("end", open={"a": {"user": "A", **there}, "c": {"user": "B", **there}})
     opened = [Logged(IN, f"{n}-0", f"o{s}", "session.opened", "", s, {}) for n, s in enumerate("abc", 1)]
+    resumed = Logged(IN, "7-1", "ra", "session.resumed", "", "a", {"generation": 2})
     closed = Logged(IN, "9-0", "cb", "session.closed", "", "b", {})
-    inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed]
+    inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed, resumed]
     outbound = [published(n, "a", n, "a") for n in (1, 2, 3, 4, 5)]
     outbound += [answered(n, "a", n) for n in (1, 2, 3, 4)]
     told = [{"event": f"o{s}", "session": s, "connection": "connection.opened"} for s in "abc"]
+    told.append({"event": "ra", "session": "a", "connection": "connection.resumed"})
     told.append({"event": "cb", "session": "b", "connection": "connection.closed"})
     ledger = [{"event": f"ea{n}", "session": "a", "from": "a", "op": n} for n in (1, 2, 3, 4)]
     keys = [

@@ -42,7 +42,7 @@ class Nemesis:
     async def _recovered(self, n: int) -> None:
         """Wait until the application has answered every client something that it began to ask after the heal."""
         healed = time.monotonic()
-        while not all(client.answered > healed for client in self._clients):
+        while not all(client.answered > healed or client.is_away for client in self._clients):
             if time.monotonic() - healed > RECOVERY_S:
                 return
             await asyncio.sleep(_LOOK_S)

@@ -159,7 +159,7 @@ def _sessions(load: Sequence[ChaosClient]) -> dict[str, Any]:
         client.session.id: {
             "user": client.name,
             "channels": client.channels,
-            "members": {channel: sorted(members) for channel, members in client.session.members.items()},
+            "members": {channel: sorted(members) for channel, members in client.session.known.members.items()},
         }
         for client in load
         if client.session is not None and client.session.is_up

@@ -1,4 +1,4 @@
-"""One session of a client under faults."""
+"""One connection of a client under faults, and the session that it opens or resumes over it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from schemas.codec import encode_frame
 from tests.chaos.history import History
+from tests.chaos.identity import Identity
 from tests.chaos.ops import WHISPER, Op, is_intact
 from tests.support import ws_client, wt_client
 from tests.support.client import Carrier, Frames, Stream, TransportName
@@ -46,25 +47,37 @@ class Owner(Protocol):
 
 
 class Session:
-    """Opens, joins, sends, and hands what arrives to its client."""
+    """Opens or resumes, joins, sends, and hands what arrives to its client."""
 
-    def __init__(self, client: Owner, port: int, transport: TransportName) -> None:
-        self.id = ""
+    def __init__(self, client: Owner, port: int, transport: TransportName, before: Identity | None = None) -> None:
+        """`before`: the session that is to be resumed."""
+        self.identity: Identity | None = None
+        """The session, once the gateway has said which."""
         self.unacked: dict[int, float] = {}
-        """Operations that were sent here and not answered, with the time."""
+        """Operations that were sent here and not acknowledged, with the time."""
         self.over = asyncio.Event()
         self.is_up = False
-        self.members: dict[str, set[str]] = {}
-        """Who is present, by channel, as this session was told."""
+        self._before = before
         self._client = client
         self._port = port
         self._kind: TransportName = transport
         self._carrier: Carrier | None = None
         self._control: Stream | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._unanswered: dict[int, float] = {}
         self._subscribed: dict[str, asyncio.Future[None]] = {}
         self._authenticated: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def known(self) -> Identity:
+        """The session; raises SessionOver before there is one."""
+        if self.identity is None:
+            raise SessionOver("not authenticated")
+        return self.identity
+
+    @property
+    def id(self) -> str:
+        """Of the session."""
+        return self.known.id
 
     async def open(self) -> None:
         """Connect and authenticate; raises SessionOver, TimeoutError and what the transports raise."""
@@ -78,11 +91,18 @@ class Session:
             asyncio.create_task(self._read(Frames(self._control))),
             asyncio.create_task(self._watch(self._carrier)),
         ]
-        self._write({"type": "auth", "protocol": 1, "token": self._client.name})
+        auth: dict[str, Any] = {"type": "auth", "protocol": 1, "token": self._client.name}
+        if self._before is not None:
+            auth["resume"] = self._before.resume()
+            self._client.record("resume", session=self._before.id, offsets=dict(self._before.offsets))
+        self._write(auth)
         await self._first(self._authenticated)
 
     async def join(self, channels: list[str]) -> None:
-        """Subscribe, from where the client was; raises SessionOver and TimeoutError."""
+        """Subscribe, from where the client was, unless the session has; raises SessionOver and TimeoutError."""
+        if self.known.has_joined:
+            self.is_up = True
+            return
         for channel in channels:
             position = self._client.positions.get(channel)
             frame: dict[str, Any] = {"type": "subscribe", "id": f"s-{channel}", "channel": channel}
@@ -93,19 +113,19 @@ class Session:
             self._write(frame)
         for waiting in self._subscribed.values():
             await self._first(waiting)
-        self.is_up = True
+        self.known.has_joined = self.is_up = True
 
     def send(self, op: Op) -> None:
         """Write an operation, perhaps once more."""
         self._client.record("send", session=self.id, op=op.n)
         self.unacked[op.n] = time.monotonic()
         if op.kind == "message":
-            self._unanswered[op.n] = op.invoked
+            self.known.unanswered[op.n] = op.invoked
         self._write(op.frame(self.id, self._client.name))
 
     def waiting(self) -> int:
         """Messages that wait for the application's answer; what got none for long became a dead letter."""
-        return sum(time.monotonic() - invoked < FORGOTTEN_S for invoked in self._unanswered.values())
+        return sum(time.monotonic() - invoked < FORGOTTEN_S for invoked in self.known.unanswered.values())
 
     def check(self) -> bool:
         """Whether it can still be used; one whose acknowledgements do not come is given up."""
@@ -113,7 +133,7 @@ class Session:
         return not self.over.is_set() and (oldest is None or time.monotonic() - oldest < ACK_S)
 
     async def leave(self) -> None:
-        """End it; what was not answered is of unknown fate."""
+        """End the connection; what was not acknowledged is of unknown fate."""
         self.is_up = False
         carrier = self._carrier
         if carrier is None:
@@ -123,7 +143,7 @@ class Session:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for op in self.unacked:
             self._client.record("info", session=self.id, op=op)
-        if self.id:
+        if self.identity is not None:
             closed = None
             with contextlib.suppress(TimeoutError):
                 closed = await carrier.wait_closed(0.001)
@@ -167,6 +187,8 @@ class Session:
             self._take(frame)
 
     def _take(self, frame: dict[str, Any]) -> None:
+        if self.identity is not None:
+            self.identity.heard = time.monotonic()
         kind = str(frame.get("type"))
         handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "auth_success": self._auth_success,
@@ -184,15 +206,25 @@ class Session:
             # Not stored, perhaps: it goes out again, with the same id.
             self.unacked.pop(int(reply), None)
         elif kind not in handlers and reply.isdigit() and frame.get("broadcast") is True:
-            self._reply(int(reply))
+            self._reply(int(reply), frame)
         elif kind in handlers:
             handlers[kind](frame)
         else:
             self._client.record("odd", session=self.id, frame={key: frame[key] for key in list(frame)[:6]})
 
     def _auth_success(self, frame: dict[str, Any]) -> None:
-        self.id = frame["sessionId"]
-        self._client.record("open", session=self.id, user=frame["userId"], port=self._port, transport=self._kind)
+        before, session = self._before, frame["sessionId"]
+        if before is not None and session == before.id:
+            before.secret, before.generation = frame["resumeSecret"], frame["generation"]
+            self.identity = before
+            told = {"generation": before.generation, "recovered": frame["recovered"]}
+            self._client.record("resumed", session=session, port=self._port, **told)
+        else:
+            if before is not None:
+                self._client.record("denied", session=before.id, heard=before.heard)
+            user = frame["userId"]
+            self.identity = Identity(session, user, frame["resumeSecret"], frame["generation"])
+            self._client.record("open", session=session, user=user, port=self._port, transport=self._kind)
         if not self._authenticated.done():
             self._authenticated.set_result(None)
 
@@ -202,9 +234,11 @@ class Session:
         self.unacked.pop(op, None)
         self._client.settled(op)
 
-    def _reply(self, op: int) -> None:
-        self._client.record("reply", session=self.id, op=op)
-        invoked = self._unanswered.pop(op, 0.0)
+    def _reply(self, op: int, frame: dict[str, Any]) -> None:
+        epoch, offset = frame.get("epoch"), frame.get("offset")
+        self._client.record("reply", session=self.id, op=op, epoch=epoch, offset=offset)
+        self.known.saw(f"session:{self.id}", epoch, offset)
+        invoked = self.known.unanswered.pop(op, 0.0)
         self._client.answered = max(self._client.answered, invoked)
 
     def _subscribed_to(self, frame: dict[str, Any]) -> None:
@@ -212,11 +246,16 @@ class Session:
         missed = [[one["offset"], *_sender(one["frame"])] for one in frame["publications"]]
         told = {"epoch": epoch, "offset": offset, "recovered": frame["recovered"], "missed": missed}
         self._client.record("subscribed", session=self.id, channel=channel, **told)
-        self._client.saw(channel, epoch, offset)
-        self.members[channel] = {member["id"] for member in frame.get("members") or ()}
+        self._saw(channel, epoch, offset)
+        self.known.members[channel] = {member["id"] for member in frame.get("members") or ()}
         waiting = self._subscribed.get(channel)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+
+    def _saw(self, channel: str, epoch: str | None, offset: int | None) -> None:
+        self.known.saw(f"channel:{channel}", epoch, offset)
+        if epoch is not None and offset is not None:
+            self._client.saw(channel, epoch, offset)
 
     def _left(self, frame: dict[str, Any]) -> None:
         self._client.record("left", session=self.id, channel=frame["channel"])
@@ -227,11 +266,10 @@ class Session:
         sender, op, intact = _sender(frame)
         place = {"channel": channel, "epoch": epoch, "offset": offset}
         self._client.record("recv", session=self.id, **place, **{"from": sender}, op=op, intact=intact)
-        if epoch is not None and offset is not None:
-            self._client.saw(channel, epoch, offset)
+        self._saw(channel, epoch, offset)
 
     def _presence(self, frame: dict[str, Any]) -> None:
-        members = self.members.setdefault(frame["channel"], set())
+        members = self.known.members.setdefault(frame["channel"], set())
         if "joined" in frame:
             members.add(frame["joined"]["id"])
         else:

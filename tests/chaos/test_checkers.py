@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import checkers, evidence, history, views
+from tests.chaos import checkers, evidence, history, lives, views
 from tests.chaos.checkers import check
 from tests.chaos.evidence import Logged
 from tests.chaos.history import History
@@ -93,7 +93,7 @@ def archive_what_is_nowhere(run: Run) -> None:
 
 
 def swap_effects(run: Run) -> None:
-    swap(run.evidence.ledger, 5, 6)
+    swap(run.evidence.ledger, -3, -2)
 
 
 def swap_entries(run: Run) -> None:
@@ -214,7 +214,54 @@ def end_what_is_open(run: Run) -> None:
 
 
 def tell_the_end_first(run: Run) -> None:
-    swap(run.evidence.ledger, 1, 3)
+    opened, closed = (n for n, row in enumerate(run.evidence.ledger) if row["session"] == "b")
+    swap(run.evidence.ledger, opened, closed)
+
+
+def tell_of_a_resumption_after_the_end(run: Run) -> None:
+    run.evidence.ledger.append({"event": "rb", "session": "b", "connection": "connection.resumed"})
+
+
+def open_again(run: Run) -> None:
+    run.evidence.inbound.append(Logged(IN, "10-0", "oa2", "session.opened", "", "a", {}))
+
+
+def resume_unlogged(run: Run) -> None:
+    drop(run.evidence.inbound, lambda entry: entry.id == "ra")
+
+
+def resume_backwards(run: Run) -> None:
+    run.evidence.inbound.append(Logged(IN, "10-0", "ra2", "session.resumed", "", "a", {"generation": 1}))
+
+
+def resume_the_same_generation(run: Run) -> None:
+    run.history.record("resumed", client="A", session="a", generation=2, recovered=True)
+
+
+def deny_what_is_open(run: Run) -> None:
+    lose_an_end(run)
+
+
+def deny_too_soon(run: Run) -> None:
+    run.records("denied")[0]["heard"] = run.records("denied")[0]["t"]
+
+
+def tell_of_no_gap(run: Run) -> None:
+    run.records("resumed")[0]["recovered"] = False
+
+
+def lose_what_came_between(run: Run) -> None:
+    run.records("resume")[-1]["offsets"] = {"session:a": ["epoch", 3]}
+    drop(run.history.records, of("reply", op=3))
+
+
+def repeat_after_resuming(run: Run) -> None:
+    run.history.record("reply", client="A", op=4, session="a")
+
+
+def swap_answers(run: Run) -> None:
+    places = [n for n, record in enumerate(run.history.records) if of("reply")(record)]
+    swap(run.history.records, places[0], places[1])
 
 
 def leave_an_entry_pending(run: Run) -> None:
@@ -282,9 +329,20 @@ SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
     (checkers.everybody_knows_who_is_there, forget_one_that_is_there, "untrue"),
     (checkers.everybody_knows_who_is_there, be_present_without_a_session, "untrue"),
     (checkers.everybody_knows_who_is_there, show_members_another_presence, "untrue"),
-    (checkers.every_end_is_told, lose_an_end, "lost"),
-    (checkers.every_end_is_told, end_what_is_open, "untrue"),
-    (checkers.every_end_is_told, tell_the_end_first, "lost"),
+    (lives.every_end_is_told, lose_an_end, "lost"),
+    (lives.every_end_is_told, end_what_is_open, "untrue"),
+    (lives.every_end_is_told, tell_the_end_first, "lost"),
+    (lives.every_end_is_told, tell_of_a_resumption_after_the_end, "lost"),
+    (lives.a_session_lives_on, open_again, "repeated"),
+    (lives.a_session_lives_on, resume_unlogged, "lost"),
+    (lives.a_session_lives_on, resume_backwards, "reordered"),
+    (lives.a_session_lives_on, resume_the_same_generation, "repeated"),
+    (lives.a_session_lives_on, deny_what_is_open, "untrue"),
+    (lives.a_session_lives_on, deny_too_soon, "untrue"),
+    (views.recovery_is_honest, tell_of_no_gap, "untrue"),
+    (views.subscribers_miss_nothing, lose_what_came_between, "lost"),
+    (views.subscribers_miss_nothing, swap_answers, "reordered"),
+    (views.nothing_comes_twice, repeat_after_resuming, "repeated"),
     (checkers.nothing_is_left, leave_an_entry_pending, "left over"),
     (checkers.nothing_is_left, leave_an_entry_unread, "left over"),
     (checkers.nothing_is_left, leave_an_attempt, "left over"),

@@ -29,6 +29,8 @@ PARTITIONS: Final = 4
 #: Short, so that there is time for many faults, and long enough for a machine with other work to renew them.
 LEASE_S: Final = 2.0
 GATEWAY_LEASE_S: Final = 3.0
+#: How long a session lives on without a connection.
+RESUME_S: Final = 6.0
 #: How many publications a channel's history holds; a client that missed more is told that it did not recover.
 HISTORY_SIZE: Final = 1000
 #: Command lines of services, by kind, unless a run has others.
@@ -99,6 +101,7 @@ def _settings(folder: Path, application_port: int) -> dict[str, str]:
         "HEADGATE_LOG_SECONDS": "86400",
         "HEADGATE_LEASE_SECONDS": str(LEASE_S),
         "HEADGATE_GATEWAY_LEASE_SECONDS": str(GATEWAY_LEASE_S),
+        "HEADGATE_RESUME_SECONDS": str(RESUME_S),
         "HEADGATE_AUTH_TIMEOUT": "3",
         "HEADGATE_HISTORY_SIZE": str(HISTORY_SIZE),
         "HEADGATE_DRAIN_SECONDS": "2",
