@@ -15,8 +15,8 @@ from tests.chaos.violations import Checker, Key, Violation, at_the_end, open_ses
 
 
 def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violation]:
-    """Every acknowledged message took effect in the application, every whisper was published; or is a dead letter,
-    which only the application's failures may make."""
+    """Every acknowledged message took effect in the application, every whisper and note was published; or is a dead
+    letter, which only the application's failures may make."""
     logged = {entry.id for entry in evidence.inbound}
     dead = {entry.id for entry in evidence.dead}
     effects = {(row["from"], row["op"]) for row in evidence.ledger if "op" in row}
@@ -35,6 +35,10 @@ def acknowledged_is_handled(history: History, evidence: Evidence) -> list[Violat
             found.append(Violation("lost", f"{name} was acknowledged and is not in the log", ok["t"]))
         elif key not in (passed_on if (ok["client"], ok["op"]) in whispers else effects):
             found.append(Violation("lost", f"{name} was acknowledged and not handled", ok["t"]))
+    noted = {(entry.id, entry.topic) for entry in evidence.outbound}
+    for told in history.of("told"):
+        if (told["event"], f"user:{told['user']}") not in noted:
+            found.append(Violation("lost", f"note {told['n']} was taken and is not in the log", told["t"]))
     return found
 
 
@@ -112,6 +116,11 @@ def nobody_hears_what_nobody_said(history: History, evidence: Evidence) -> list[
                 found.append(Violation("stray", f"{record['session']} got something unreadable", record["t"]))
             elif sent.get((sender, op)) != record["channel"]:
                 found.append(Violation("stray", f"{record['session']} got {op} of {sender}, never sent", record["t"]))
+    notes = {(record["user"], record["n"]) for record in history.of("tell")}
+    for record in history.of("note"):
+        if (record["user"], record["n"]) not in notes:
+            text = f"{record['session']} got note {record['n']} of {record['user']}, never sent"
+            found.append(Violation("stray", text, record["t"]))
     for row in evidence.ledger:
         if "op" in row and ((row["from"], row["op"]) not in sent or row["session"] != row["from"]):
             found.append(Violation("stray", f"the application got {row['op']} of {row['from']} as {row['session']}"))
@@ -152,9 +161,12 @@ def nothing_is_left(history: History, evidence: Evidence) -> list[Violation]:
             found.append(Violation("left over", name))
         elif forever and over & _words(name):
             found.append(Violation("left over", f"{name}, of a session that is over"))
-        elif ":open:" in name and name.split(":open:")[1] not in evidence.gateways:
-            found.append(Violation("left over", f"{name}, of a gateway that is gone"))
-        elif ":open:" in name:
+        elif name.endswith(":disconnected"):
+            found.append(Violation("left over", f"{name}, although every client is there"))
+        elif name.endswith(":connected"):
+            gone = sorted(set(key["fields"]) - set(evidence.gateways))
+            found += [Violation("left over", f"{one} in {name}, a gateway that is gone") for one in gone]
+        elif ":connected:" in name:
             found += [Violation("left over", f"{one} in {name}") for one in key["fields"] if one not in opened]
         elif forever and name.startswith("hg:gw:") and name.split("{")[1].split("}")[0] not in evidence.gateways:
             found.append(Violation("left over", name))

@@ -4,9 +4,9 @@ Every record has `t`, seconds on one monotonic clock, and `k`, its kind:
 
 | Kind | Fields | Meaning |
 |---|---|---|
-| `open` | client, session, user, port, transport | a session is authenticated |
+| `open` | client, session, user, offsets, port, transport | a session is authenticated |
 | `resume` | client, session, offsets | asked to resume, from `{topic: [epoch, offset]}` |
-| `resumed` | client, session, port, generation, recovered | the session lives on over another connection |
+| `resumed` | client, session, port, generation, recovered, offsets | the session lives on over another connection |
 | `denied` | client, session, heard | it does not, and another one was opened; `heard`: when it last said something |
 | `close` | client, session, code, reason | its connection is over, as the client sees it |
 | `invoke` | client, op, kind, channel | the client wants to send something; `op` is unique for a client |
@@ -15,16 +15,18 @@ Every record has `t`, seconds on one monotonic clock, and `k`, its kind:
 | `info` | client, op, session | nobody knows: no answer came while the session lasted |
 | `reply` | client, op, session, epoch, offset | the application's answer to the sender arrived |
 | `subscribe` | client, session, channel, recover | asked for a channel, perhaps with a position |
-| `subscribed` | client, session, channel, epoch, offset, recovered, missed | the answer |
+| `subscribed` | client, session, channel, epoch, offset, recovered, missed | the answer, or once more after `resumed` |
 | `left` | client, session, channel | the client is no longer subscribed |
-| `recv` | client, session, channel, epoch, offset, from, op, intact | a publication; no offset: a whisper |
+| `recv` | client, session, channel, epoch, offset, from, op, intact | a broadcast or whisper |
+| `tell`, `told` | n, user, event | the application wants to send a user a note; its entry is this |
+| `note` | client, session, user, n, offset | it arrived |
 | `odd` | client, session, frame | a frame that no rule of the protocol explains |
 | `fault`, `heal` | n, name, target | the n-th fault begins, ends |
 | `recovered` | n, seconds | every client was answered by the application again |
 | `end` | open | the last look: clients' open sessions, as `{session: {user, channels}}` |
 
-`missed` is a list of `[offset, from, op, intact]`, and `from` the session that sent it. A timeout is `info`, never a
-failure: what was sent may have been done.
+`offsets` is `{topic: [epoch, offset]}`, `missed` a list of `[offset, from, op, intact]`, and `from` the session that
+sent it. A timeout is `info`, never a failure: what was sent may have been done.
 """
 
 from __future__ import annotations

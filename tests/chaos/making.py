@@ -38,6 +38,11 @@ def answered(n: int, session: str, op: int) -> Logged:
     return Logged(OUT, f"{n}-1", f"r{session}{op}", "message.published", f"session:{session}", session, payload)
 
 
+def noted(n: int, user: str) -> Logged:
+    """What the application tells a user by itself."""
+    return Logged(OUT, f"{n}-2", f"n{n}", "message.published", f"user:{user}", "", {"frame": {"type": "note", "n": n}})
+
+
 def received(n: int, sender: str, op: int) -> Logged:
     """A message in the inbound log; the fifth is a whisper."""
     data = {"s": sender, "n": op}
@@ -51,14 +56,14 @@ def good() -> Run:
     made = History()
     record = made.record
     for client, session in (("A", "a"), ("B", "b")):
-        record("open", client=client, session=session, user=client)
+        opened(made, client, session)
         subscribed(made, client, session, 0, None)
     record("fault", n=0, name="gateway killed", target=0)
     for op in (1, 2, 3, 4):
         record("invoke", client="A", op=op, kind="message", channel=CHANNEL)
         record("send", client="A", op=op, session="a")
         record("ok", client="A", op=op, session="a", event=f"ea{op}")
-        record("reply", client="A", op=op, session="a")
+        record("reply", client="A", op=op, session="a", offset=op)
         if op == 2:
             for heard in (1, 2):
                 recv(made, "B", "b", heard)
@@ -67,24 +72,34 @@ def good() -> Run:
             record("resume", client="B", session="b", offsets={f"channel:{CHANNEL}": ["epoch", 2]})
             late = record("denied", client="B", session="b", heard=0.0)
             late["heard"] = late["t"] - 60.0
-            record("open", client="B", session="c", user="B")
+            opened(made, "B", "c")
             subscribed(made, "B", "c", 3, 2, [[3, "a", 3, True]])
     recv(made, "B", "c", 4)
+    for n in (1, 2):
+        record("tell", n=n, user="A")
+        record("told", n=n, user="A", event=f"n{n}")
+    record("note", client="A", session="a", user="A", n=1, offset=1)
     record("close", client="A", session="a", code=None, reason="given up")
-    record("resume", client="A", session="a", offsets={"session:a": ["epoch", 4]})
-    record("resumed", client="A", session="a", generation=2, recovered=True)
+    had = {"session:a": ["epoch", 4], "user:A": ["epoch", 1], f"channel:{CHANNEL}": ["epoch", 0]}
+    record("resume", client="A", session="a", offsets=had)
+    now = {"session:a": ["epoch", 4], "user:A": ["epoch", 2]}
+    record("resumed", client="A", session="a", generation=2, recovered=True, offsets=now)
+    record("note", client="A", session="a", user="A", n=2, offset=2)
+    back = {"epoch": "epoch", "offset": 4, "recovered": True, "missed": []}
+    record("subscribed", client="A", session="a", channel=CHANNEL, **back)
     record("invoke", client="A", op=5, kind="whisper", channel=CHANNEL)
     record("send", client="A", op=5, session="a")
     record("ok", client="A", op=5, session="a", event="ea5")
     recv(made, "B", "c", 5)
     there = {"channels": [CHANNEL], "members": {CHANNEL: ["A", "B"]}}
     record("end", open={"a": {"user": "A", **there}, "c": {"user": "B", **there}})
-    opened = [Logged(IN, f"{n}-0", f"o{s}", "session.opened", "", s, {}) for n, s in enumerate("abc", 1)]
+    begun = [Logged(IN, f"{n}-0", f"o{s}", "session.opened", "", s, {}) for n, s in enumerate("abc", 1)]
     resumed = Logged(IN, "7-1", "ra", "session.resumed", "", "a", {"generation": 2})
     closed = Logged(IN, "9-0", "cb", "session.closed", "", "b", {})
-    inbound = [*opened, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed, resumed]
+    inbound = [*begun, *(received(n + 3, "a", n) for n in (1, 2, 3, 4, 5)), closed, resumed]
     outbound = [published(n, "a", n, "a") for n in (1, 2, 3, 4, 5)]
     outbound += [answered(n, "a", n) for n in (1, 2, 3, 4)]
+    outbound += [noted(n, "A") for n in (1, 2)]
     told = [{"event": f"o{s}", "session": s, "connection": "connection.opened"} for s in "abc"]
     told.append({"event": "ra", "session": "a", "connection": "connection.resumed"})
     told.append({"event": "cb", "session": "b", "connection": "connection.closed"})
@@ -93,9 +108,11 @@ def good() -> Run:
         {"name": "hg:{out:1}:sessions", "ttl": -1, "fields": ["a", "c"]},
         {"name": f"hg:{{channel:{CHANNEL}}}:subscribers", "ttl": -1, "fields": ["a", "c"]},
         {"name": f"hg:{{channel:{CHANNEL}}}:members", "ttl": -1, "fields": ["A", "B"]},
-        {"name": "hg:{in:0}:open:g1", "ttl": -1, "fields": ["a", "c"]},
+        {"name": "hg:{in:0}:connected:g1", "ttl": -1, "fields": ["a", "c"]},
+        {"name": "hg:{in:0}:connected", "ttl": -1, "fields": ["g1"]},
         {"name": "hg:{in:0}:lease:laravel", "ttl": 1, "fields": []},
         {"name": "hg:{session:b}:state", "ttl": 500, "fields": []},
+        {"name": "hg:{in:0}:auth:b", "ttl": 500, "fields": ["ended"]},
     ]
     left = Evidence(
         inbound=inbound,
@@ -107,6 +124,12 @@ def good() -> Run:
         gateways=["g1"],
     )
     return Run(made, left)
+
+
+def opened(made: History, client: str, session: str) -> None:
+    """A new session."""
+    offsets = {f"session:{session}": ["epoch", 0], f"user:{client}": ["epoch", 0]}
+    made.record("open", client=client, session=session, user=client, offsets=offsets)
 
 
 def subscribed(

@@ -129,29 +129,6 @@ def _numbers(row: Row) -> list[str]:
     return [str(row.found.get(sort, 0)) for sort in (*_SORTS, _OTHER)]
 
 
-def recovered_again(history: History) -> Counter[str]:
-    """Publications that a client recovered in one session and had received in an earlier one, by kind.
-
-    A whisper does not tell its offset: a client cannot say that it has it.
-    """
-    kinds: dict[tuple[str, int], str] = {}
-    owners = {record["session"]: record["client"] for record in history.of("open")}
-    for record in history.of("invoke"):
-        kinds[record["client"], record["op"]] = record["kind"]
-    seen: set[tuple[str, str, int]] = set()
-    again: Counter[str] = Counter()
-    for record in history.of("recv", "subscribed"):
-        client = record["client"]
-        if record["k"] == "recv":
-            seen.add((client, record["from"], record["op"]))
-            continue
-        for _, sender, op, _ in record["missed"]:
-            if (client, sender, op) in seen:
-                again[kinds[owners[sender], op]] += 1
-            seen.add((client, sender, op))
-    return again
-
-
 def counts(result: Result) -> list[str]:
     """How much there was of everything."""
     history, evidence = result.history, result.evidence
@@ -159,16 +136,13 @@ def counts(result: Result) -> list[str]:
     events = [row["event"] for row in evidence.ledger if "op" in row]
     logged = [entry.id for entry in evidence.inbound if entry.type == MessageReceived.TYPE]
     drained = "never" if result.drained is None else f"{result.drained:.0f} s after the last fault"
-    asked = sum(record["recover"] is not None for record in history.of("subscribe"))
-    again = recovered_again(history)
     recovered = sum(record["recovered"] for record in history.of("subscribed"))
     return [
         f"{kinds['fault']} faults in {result.seconds:.0f} s; at rest {drained}",
         f"operations {kinds['invoke']}, written {kinds['send']} times, acknowledged {kinds['ok']}, "
         f"of unknown fate {kinds['info']} (then sent again)",
-        f"sessions {kinds['open']}; channels recovered {recovered} of {asked} asked; publications received "
-        f"{kinds['recv']}",
-        f"recovered although they had been received: {again['message']} broadcasts, {again['whisper']} whispers",
+        f"sessions {kinds['open']}, resumed {kinds['resumed']} times of {kinds['resume']} asked; channels recovered "
+        f"{recovered} times; publications received {kinds['recv']}",
         f"messages in the log {len(logged)} ({len(set(logged))} different); effects in the application {len(events)} "
         f"({len(set(events))} different); dead letters {len(evidence.dead)}; archived {len(evidence.archive)}",
         f"violations {len(result.violations)}",

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from runtime.tasks import cancel
 from tests.chaos import evidence as evidences
 from tests.chaos import report
 from tests.chaos.checkers import check
@@ -25,6 +26,7 @@ from tests.chaos.client import ChaosClient
 from tests.chaos.evidence import Evidence
 from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.notes import Notes
 from tests.chaos.ops import CHANNELS
 from tests.chaos.schedule import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.session import all_left
@@ -88,6 +90,8 @@ async def run(
         load = [_client(n, ports, rate, history, random.Random(f"{seed}/{n}")) for n in range(clients)]
         for client in load:
             client.start()
+        notes = Notes(made.apis, [client.name for client in load], history, random.Random(f"{seed}/notes"))
+        telling = asyncio.create_task(notes.send(), name="notes")
         try:
             await _connected(load)
             await asyncio.sleep(quiet)
@@ -95,8 +99,10 @@ async def run(
             await asyncio.sleep(quiet)
             for client in load:
                 client.is_sending = False
+            await cancel(telling)
             evidence, found, drained = await _drain(made, load, history, drain)
         finally:
+            await cancel(telling)
             for client in load:
                 await client.stop()
             await all_left()

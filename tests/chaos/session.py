@@ -189,6 +189,8 @@ class Session:
     def _take(self, frame: dict[str, Any]) -> None:
         if self.identity is not None:
             self.identity.heard = time.monotonic()
+            if (at := frame.get("headgate")) is not None:
+                self.identity.saw(at["topic"], at["epoch"], at["offset"])
         kind = str(frame.get("type"))
         handlers: dict[str, Callable[[dict[str, Any]], None]] = {
             "auth_success": self._auth_success,
@@ -198,6 +200,7 @@ class Session:
             "channel_broadcast": self._published,
             WHISPER: self._published,
             "presence": self._presence,
+            "note": self._note,
             "ping": lambda _: self._write({"type": "pong"}),
             "disconnect": lambda _: None,
         }
@@ -214,17 +217,21 @@ class Session:
 
     def _auth_success(self, frame: dict[str, Any]) -> None:
         before, session = self._before, frame["sessionId"]
+        offsets = {topic: (at["epoch"], at["offset"]) for topic, at in frame["offsets"].items()}
         if before is not None and session == before.id:
             before.secret, before.generation = frame["resumeSecret"], frame["generation"]
             self.identity = before
-            told = {"generation": before.generation, "recovered": frame["recovered"]}
+            if not frame["recovered"]:
+                before.offsets |= offsets
+            told = {"generation": before.generation, "recovered": frame["recovered"], "offsets": offsets}
             self._client.record("resumed", session=session, port=self._port, **told)
         else:
             if before is not None:
                 self._client.record("denied", session=before.id, heard=before.heard)
             user = frame["userId"]
-            self.identity = Identity(session, user, frame["resumeSecret"], frame["generation"])
-            self._client.record("open", session=session, user=user, port=self._port, transport=self._kind)
+            self.identity = Identity(session, user, frame["resumeSecret"], frame["generation"], offsets=dict(offsets))
+            by = {"port": self._port, "transport": self._kind}
+            self._client.record("open", session=session, user=user, offsets=offsets, **by)
         if not self._authenticated.done():
             self._authenticated.set_result(None)
 
@@ -235,9 +242,8 @@ class Session:
         self._client.settled(op)
 
     def _reply(self, op: int, frame: dict[str, Any]) -> None:
-        epoch, offset = frame.get("epoch"), frame.get("offset")
-        self._client.record("reply", session=self.id, op=op, epoch=epoch, offset=offset)
-        self.known.saw(f"session:{self.id}", epoch, offset)
+        at = frame["headgate"]
+        self._client.record("reply", session=self.id, op=op, epoch=at["epoch"], offset=at["offset"])
         invoked = self.known.unanswered.pop(op, 0.0)
         self._client.answered = max(self._client.answered, invoked)
 
@@ -267,6 +273,10 @@ class Session:
         place = {"channel": channel, "epoch": epoch, "offset": offset}
         self._client.record("recv", session=self.id, **place, **{"from": sender}, op=op, intact=intact)
         self._saw(channel, epoch, offset)
+
+    def _note(self, frame: dict[str, Any]) -> None:
+        user, offset = self.known.user, frame["headgate"]["offset"]
+        self._client.record("note", session=self.id, user=user, n=frame["n"], offset=offset)
 
     def _presence(self, frame: dict[str, Any]) -> None:
         members = self.known.members.setdefault(frame["channel"], set())

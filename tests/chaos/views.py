@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.history import History, Record
 from tests.chaos.violations import Said, Violation, open_sessions, published
 from tests.chaos.world import HISTORY_SIZE
+
+#: Epoch and offset.
+Position = tuple[str, int]
 
 
 def subscribers_miss_nothing(history: History, evidence: Evidence) -> list[Violation]:
@@ -25,77 +29,83 @@ def subscribers_miss_nothing(history: History, evidence: Evidence) -> list[Viola
 
 def recovery_is_honest(history: History, evidence: Evidence, kept: int = HISTORY_SIZE) -> list[Violation]:
     """`recovered` says whether everything missed came, and is denied only where the history does not reach back."""
-    found = []
+    found, topics = [], published(evidence)
     for view in _views(history):
-        if view.asked is None:
+        if view.asked is None or view.missed is None:
             continue
-        epoch, offset = view.asked
-        missed = [one.offset for one in view.missed]
+        (epoch, offset), missed = view.asked, [one.offset for one in view.missed]
+        others = [n for n, (_, left_out) in enumerate(topics[view.topic], 1) if left_out != view.session]
         if not view.recovered:
-            if epoch == view.epoch and (view.start or 0) - offset <= kept:
+            if epoch == view.epoch and view.told - offset <= kept:
                 found.append(Violation("untrue", f"{view.name} was told that offset {offset} is out of reach", view.t))
         elif epoch != view.epoch:
             found.append(Violation("untrue", f"{view.name} recovered from another epoch", view.t))
-        elif missed != list(range(offset + 1, (view.start or 0) + 1)):
-            found.append(Violation("lost", f"{view.name} recovered {offset}-{view.start} and got {missed}", view.t))
-    return found + _gaps_that_are_none(history, evidence, kept)
+        elif missed != [n for n in others if offset < n <= view.told]:
+            found.append(Violation("lost", f"{view.name} recovered {offset}-{view.told} and got {missed}", view.t))
+    return found + _gaps_that_are_none(history, kept)
 
 
 def nothing_comes_twice(history: History, evidence: Evidence) -> list[Violation]:
-    """No session is given a publication twice, no client an offset that it has seen."""
-    found = []
+    """No client is given a publication of a channel twice, no session one of its own topics."""
+    given: Counter[tuple[str, str, Said]] = Counter()
     for view in _views(history):
-        given = Counter(one.said for one in [*view.missed, *view.live])
-        found += [
-            Violation("repeated", f"{view.name} got {said} {n} times", view.t) for said, n in given.items() if n > 1
-        ]
-        if view.asked is not None and view.asked[0] == view.epoch:
-            again = [one.offset for one in view.missed if one.offset is not None and one.offset <= view.asked[1]]
-            found += [Violation("repeated", f"{view.session} got offset {one} again", view.t) for one in again]
-    return found
+        owner = view.client if view.topic.startswith("channel:") else view.session
+        given.update((owner, view.topic, one.said) for one in view.got)
+    return [
+        Violation("repeated", f"{owner} got {said} of {topic} {n} times")
+        for (owner, topic, said), n in given.items()
+        if n > 1
+    ]
 
 
-def _gaps_that_are_none(history: History, evidence: Evidence, kept: int) -> list[Violation]:
-    """Sessions that were told of a gap although every topic's history reaches back to what they had."""
-    heads = {topic: len(said) for topic, said in published(evidence).items()}
+def _gaps_that_are_none(history: History, kept: int) -> list[Violation]:
+    """Sessions that were told of a gap although the histories of their own topics reach back to what they had."""
     asked: dict[str, Record] = {}
     found = []
     for record in history.of("resume", "resumed"):
         if record["k"] == "resume":
             asked[record["session"]] = record
         elif not record["recovered"]:
-            offsets = asked[record["session"]]["offsets"]
-            if all(heads.get(topic, 0) - offset <= kept for topic, (_, offset) in offsets.items()):
-                text = f"{record['session']} was told of a gap after {offsets}"
-                found.append(Violation("untrue", text, record["t"]))
+            had = asked[record["session"]]["offsets"]
+            if all(topic in had and _reaches(had[topic], now, kept) for topic, now in record["offsets"].items()):
+                found.append(Violation("untrue", f"{record['session']} was told of a gap after {had}", record["t"]))
     return found
+
+
+def _reaches(had: Position, now: Position, kept: int) -> bool:
+    return had[0] == now[0] and now[1] - had[1] <= kept
 
 
 @dataclass(frozen=True, slots=True)
 class _Got:
     """One publication as it arrived."""
 
-    offset: int | None
+    offset: int
     said: Said
 
 
 @dataclass(slots=True)
 class _View:
-    """What one session saw of one topic, from a subscription or a gap on."""
+    """What one session saw of one topic over one connection."""
 
+    client: str
     session: str
     topic: str
     t: float
-    asked: tuple[str, int] | None = None
+    asked: Position | None = None
     """Where it asked to go on."""
+    start: int = 0
+    """It gets what comes after this offset."""
     epoch: str = ""
-    start: int | None = None
-    """It gets what comes after this offset; None: it was not told, and what comes first is the beginning."""
+    told: int = 0
+    """How far the topic was when the subscription began; nothing is told of one that was not answered."""
     recovered: bool = False
-    missed: list[_Got] = field(default_factory=list)
-    live: list[_Got] = field(default_factory=list)
+    missed: list[_Got] | None = None
+    """What came with the answer; None: no answer, or one whose publications follow as any others."""
+    got: list[_Got] = field(default_factory=list)
+    """All of it, in order."""
     is_last: bool = True
-    """Whether no gap follows that the session was told of."""
+    """Whether the session had no later connection."""
 
     @property
     def name(self) -> str:
@@ -106,18 +116,17 @@ class _View:
         """What is wrong with it, if this was published: in order, with who is left out."""
         places = {what: n for n, (what, _) in enumerate(said, 1)}
         found = []
-        for one in [*self.missed, *self.live]:
+        for one in self.got:
             at = places.get(one.said)
             if at is None:
                 found.append(Violation("stray", f"{self.name} got {one.said}, which is not published", self.t))
-            elif one.offset is not None and one.offset != at:
+            elif one.offset != at:
                 found.append(Violation("reordered", f"{self.name} got number {at} as offset {one.offset}", self.t))
-        got = [places[one.said] for one in self.live if one.said in places]
-        start = self.start if self.start is not None else min(got, default=len(said) + 1) - 1
-        wanted = [n for n, (_, left_out) in enumerate(said, 1) if n > start and left_out != self.session]
+        got = [places[one.said] for one in self.got if one.said in places]
+        wanted = [n for n, (_, left_out) in enumerate(said, 1) if n > self.start and left_out != self.session]
         if got != sorted(got):
             found.append(Violation("reordered", f"{self.name} got {_inversion(got)}", self.t))
-        until = wanted if to_the_end else [n for n in wanted if got and n <= max(got)]
+        until = wanted if to_the_end else [n for n in wanted if n <= max(got, default=0)]
         holes = sorted(set(until) - set(got))
         found += [Violation("lost", f"{self.name} missed offset {n}", self.t) for n in holes]
         early = sorted(set(got) - set(wanted))
@@ -130,58 +139,67 @@ class _Views:
     def __init__(self) -> None:
         self.all: list[_View] = []
         self._now: dict[tuple[str, str], _View] = {}
-        self._asked: dict[tuple[str, str], Record] = {}
-
-    def begin(self, view: _View) -> _View:
-        """A view from here on."""
-        self.all.append(view)
-        self._now[view.session, view.topic] = view
-        return view
+        self._had: dict[str, dict[str, Position]] = {}
+        """What each session named when it last asked to be resumed."""
 
     def take(self, record: Record) -> None:
         """The next record."""
-        session, t = record["session"], record["t"]
+        session = record["session"]
         match record["k"]:
             case "open":
-                self.begin(_View(session, f"session:{session}", t, start=0))
-                self.begin(_View(session, f"user:{record['user']}", t))
-            case "resumed" if not record["recovered"]:
-                for view in [one for one in self._now.values() if one.session == session]:
-                    view.is_last = False
-                    self.begin(_View(session, view.topic, t))
+                for topic, (epoch, offset) in record["offsets"].items():
+                    self._begin(record, topic, epoch=epoch, told=offset, start=offset)
+            case "resume":
+                self._had[session] = {topic: tuple(place) for topic, place in record["offsets"].items()}
+            case "resumed":
+                self._resumed(record)
             case "subscribe":
-                self._asked[session, f"channel:{record['channel']}"] = record
+                place = tuple(record["recover"]) if record["recover"] else None
+                self._begin(record, f"channel:{record['channel']}", asked=place, start=place[1] if place else 0)
             case "subscribed":
-                self._subscribed(record, f"channel:{record['channel']}")
+                self._subscribed(record, self._now[session, f"channel:{record['channel']}"])
             case "recv":
-                said = (record["from"], record["op"])
-                self._got(session, f"channel:{record['channel']}", _Got(record["offset"], said))
+                self._got(record, f"channel:{record['channel']}", (record["from"], record["op"]))
             case "reply":
-                self._got(session, f"session:{session}", _Got(record.get("offset"), ("reply", record["op"])))
+                self._got(record, f"session:{session}", ("reply", record["op"]))
             case "note":
-                self._got(session, f"user:{record['user']}", _Got(record.get("offset"), ("note", record["n"])))
+                self._got(record, f"user:{record['user']}", ("note", record["n"]))
 
-    def _subscribed(self, record: Record, topic: str) -> None:
-        session = record["session"]
-        if (session, topic) in self._now and self._now[session, topic].epoch:
-            return
-        asked = self._asked[session, topic]
-        early = self._now.get((session, topic))
-        view = early or self.begin(_View(session, topic, asked["t"]))
-        view.asked = tuple(asked["recover"]) if asked["recover"] else None
-        view.epoch, view.start, view.recovered = record["epoch"], record["offset"], record["recovered"]
+    def _begin(self, record: Record, topic: str, **fields: Any) -> None:
+        view = _View(record["client"], record["session"], topic, record["t"], **fields)
+        if (before := self._now.get((view.session, topic))) is not None:
+            before.is_last = False
+        self._now[view.session, topic] = view
+        self.all.append(view)
+
+    def _resumed(self, record: Record) -> None:
+        """All topics go on: its own from here, those of channels when they say so."""
+        had = self._had[record["session"]]
+        for topic, (epoch, offset) in record["offsets"].items():
+            start = had[topic][1] if record["recovered"] and topic in had else offset
+            self._begin(record, topic, epoch=epoch, told=offset, start=start, recovered=record["recovered"])
+        for topic in [topic for session, topic in self._now if session == record["session"]]:
+            if topic not in record["offsets"]:
+                place = had.get(topic)
+                self._begin(record, topic, asked=place, start=place[1] if place else 0)
+
+    @staticmethod
+    def _subscribed(record: Record, view: _View) -> None:
+        view.epoch, view.told, view.recovered = record["epoch"], record["offset"], record["recovered"]
+        if not view.recovered:
+            view.start = view.told
         view.missed = [_Got(offset, (sender, op)) for offset, sender, op, _ in record["missed"]]
+        view.got += view.missed
 
-    def _got(self, session: str, topic: str, got: _Got) -> None:
-        # What comes before the answer is compared as well, and is too early.
-        view = self._now.get((session, topic)) or self.begin(_View(session, topic, 0.0))
-        view.live.append(got)
+    def _got(self, record: Record, topic: str, said: Said) -> None:
+        # What comes before the answer of a subscription is compared with it, and is too early.
+        self._now[record["session"], topic].got.append(_Got(record["offset"], said))
 
 
 def _views(history: History) -> Iterable[_View]:
     """What each session saw of each topic, in order."""
     views = _Views()
-    for record in history.of("open", "resumed", "subscribe", "subscribed", "recv", "reply", "note"):
+    for record in history.of("open", "resume", "resumed", "subscribe", "subscribed", "recv", "reply", "note"):
         views.take(record)
     return views.all
 

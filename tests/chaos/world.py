@@ -26,6 +26,7 @@ from tests.support.redis_server import RedisServer, free_port, redis_server
 from tests.support.sentinel import Watched, watched_pair
 
 PARTITIONS: Final = 4
+SECRET: Final = "a secret that only this run and its services know"
 #: Short, so that there is time for many faults, and long enough for a machine with other work to renew them.
 LEASE_S: Final = 2.0
 GATEWAY_LEASE_S: Final = 3.0
@@ -59,6 +60,8 @@ class World:
     fronts: list[Front] = field(default_factory=list)
     redis_links: dict[str, TcpRelay] = field(default_factory=dict)
     """From each process to Redis, by the name of the process; none under Sentinel, which names the servers itself."""
+    apis: list[str] = field(default_factory=list)
+    """Base URLs of the HTTP APIs."""
     clocks: dict[str, Clock] = field(default_factory=dict)
     """The wall clock of each service process, by its name. The application, Redis and clients have the true one."""
     watched: Watched | None = None
@@ -91,7 +94,7 @@ def _settings(folder: Path, application_port: int) -> dict[str, str]:
     """What all services share: leases and timeouts that end soon, nothing trimmed during the run."""
     return {
         "HEADGATE_PARTITIONS": str(PARTITIONS),
-        "HEADGATE_SECRET": "a secret that only this run and its services know",
+        "HEADGATE_SECRET": SECRET,
         "HEADGATE_LARAVEL_URL": f"http://127.0.0.1:{application_port}",
         "HEADGATE_LARAVEL_TIMEOUT": "1.5",
         "HEADGATE_ALLOWED_ORIGINS": "http://localhost:8080",
@@ -189,6 +192,7 @@ async def _add(
             env |= {"HEADGATE_PROCESSORS_HTTP_PORT": str(health)}
         case "egress":
             env |= {"HEADGATE_API_PORT": str(health)}
+            made.apis.append(f"http://127.0.0.1:{health}")
     clock = made.clocks[name] = Clock(made.folder / f"{name}.clock")
     url = f"http://127.0.0.1:{health}/health/ready"
     made.services[kind].append(Supervised(name, arguments, env | clock.env, url, made.folder))
