@@ -31,7 +31,7 @@ SECRET: Final = "a secret that only this run and its services know"
 LEASE_S: Final = 2.0
 GATEWAY_LEASE_S: Final = 3.0
 #: How long a session lives on without a connection.
-RESUME_S: Final = 6.0
+RESUME_S: Final = 10.0
 #: How many publications a channel's history holds; a client that missed more is told that it did not recover.
 HISTORY_SIZE: Final = 1000
 #: Command lines of services, by kind, unless a run has others.
