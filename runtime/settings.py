@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     resume_seconds: float = Field(
         30.0, ge=0, description="How long a session without a connection waits to be resumed; 0: not at all."
     )
+    outage_seconds: float = Field(
+        60.0, ge=0, description="How long sessions are kept while the log is away; they are read no further."
+    )
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
     tls_key: Path | None = Field(None, description="PEM private key of HEADGATE_TLS_CERT.")

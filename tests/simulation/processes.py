@@ -264,6 +264,9 @@ class Session:
     def lost(self) -> None:
         """Its gateway was declared lost."""
 
+    def hold(self, away: bool) -> None:
+        """The log is away, or back."""
+
     def tick(self) -> None:
         """Time went on."""
 

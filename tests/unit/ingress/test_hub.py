@@ -67,8 +67,8 @@ class FakeMember:
     def lost(self) -> None:
         self.told.append("lost")
 
-    def tick(self) -> None:
-        self.told.append("tick")
+    def hold(self, away: bool) -> None:
+        self.told.append(("hold", away))
 
 
 TOPIC = "channel:presence-room"
