@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from egress.operations import End, Grant, Look, Operation, Publish
 from egress.topics.store import TopicStore
 from runtime.settings import Settings
+from tests.simulation.client import attach
 from tests.simulation.network import Network
 from tests.simulation.twin.resp import Failure
 from tests.simulation.twin.server import Server
@@ -189,7 +190,7 @@ def _on_the_twin(settings: Settings, batches: list[list[Operation]]) -> list[str
     server = Server(world.milliseconds, lambda *_: None)
     process = world.process("router")
     client = aioredis.Redis.from_url(settings.redis_url)
-    Network(world, server.connect).attach(client, process)
+    attach(client, Network(world, server.connect), process)
     task = process.create_task(_run(TopicStore(client, settings, _Clock()), batches))
     assert world.run(task.done, 60)
     result: list[str] = task.result()
