@@ -141,8 +141,8 @@ class _Connection(aioredis.Connection):
         return self.link
 
 
-async def _execute(client: Any, name: str, *arguments: Any, **options: Any) -> Any:
-    """Redis.execute_command."""
+async def execute(client: Any, name: str, *arguments: Any, **options: Any) -> Any:
+    """In place of Redis.execute_command."""
     await client.initialize()
     connection = client.connection or await client.connection_pool.get_connection()
 
@@ -174,7 +174,7 @@ def attach(client: aioredis.Redis, network: Network, process: Process) -> None:
 
 def lighten() -> None:
     """From now on redis-py does no more for a command than is needed."""
-    aioredis.Redis.execute_command = _execute  # type: ignore[method-assign, assignment]
+    aioredis.Redis.execute_command = execute  # type: ignore[method-assign, assignment]
     for module in (redis.asyncio.client, redis.asyncio.connection):
         for name in vars(module):
             if name.startswith("record_"):

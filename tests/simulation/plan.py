@@ -13,12 +13,11 @@ from tests.simulation.network import Weather
 
 #: Until when faults happen, in virtual seconds.
 FAULTS_END_S: Final = 4.0
-_KINDS: Final = (
-    *("pause", "pause", "caught", "caught", "caught", "stuck", "stuck", "stuck"),
-    *("die", "die", "vanish", "join", "join", "stop", "cut"),
-)
+_KINDS: Final = ("pause",) * 5 + ("stuck",) * 3 + ("die",) * 3 + ("vanish", "cut", "join", "join", "stop")
 _CALM: Final = ("join", "stop")
-_LASTING: Final = ("pause", "caught", "stuck")
+#: Those that last, and those that can be told to happen when something is sent.
+_LASTING: Final = ("pause", "stuck")
+_CATCHING: Final = ("pause", "stuck", "die", "vanish", "cut")
 
 
 def _sha(script: str) -> bytes:
@@ -36,7 +35,7 @@ SENT: Final = {
     "note": _sha(leases._READ_BY),
     "release": _sha(leases._RELEASE),
 }
-_SENT: Final = (*SENT, "XREADGROUP", "XREADGROUP", "XADD", "renew", "renew")
+_SENT: Final = (*SENT, "XREADGROUP", "XREADGROUP", "XREADGROUP", "XADD", "renew", "renew", "renew", "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Fault:
     catches: str = ""
     """One of `SENT`: it begins when the process sends that."""
     holds: bool = False
-    """What the process had just written arrives after its pause only."""
+    """What the process had just written arrives after its pause only, or not at all if it dies."""
 
     @property
     def ends(self) -> float:
@@ -163,13 +162,14 @@ def _fault(chance: random.Random, kinds: tuple[str, ...]) -> Fault:
     if kind in ("pause", "cut") and chance.random() < 0.15:
         group = ""  # The gateway.
     # Less than a lease, about as long (so that it is in doubt), and more.
-    lengths = chance.uniform(0.05, 1.4), chance.uniform(1.4, 3.2), chance.uniform(2.5, 4.5)
+    lengths = chance.uniform(0.05, 1.4), chance.uniform(1.3, 2.3), chance.uniform(2.0, 4.4)
+    catches = kind == "stuck" or (kind in _CATCHING and chance.random() < 0.6)
     return Fault(
-        at=chance.uniform(0.3, FAULTS_END_S / 2 if lasts else FAULTS_END_S),
+        at=chance.uniform(0.3, FAULTS_END_S / 2 if lasts or catches else FAULTS_END_S),
         kind=kind,
         group=group,
         who=chance.random(),
         seconds=chance.choice(lengths) if lasts else 0.0,
-        catches=chance.choice(_SENT) if kind in ("caught", "stuck") else "",
-        holds=kind == "caught" or chance.random() < 0.6,
+        catches=chance.choice(_SENT) if catches else "",
+        holds=chance.random() < 0.6,
     )

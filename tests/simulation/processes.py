@@ -72,10 +72,14 @@ class Running:
         self.appender = Appender(self.client)
         await self.appender.start()
 
-    def die(self, *, silent: bool) -> None:
-        """At once: no callback runs any more; `silent`: nor does the server learn of it."""
+    def die(self, *, silent: bool, unsent: bool = True) -> None:
+        """At once: no callback runs any more. `silent`: the server does not learn of it; `unsent`: what was on its
+        way is lost."""
         for link in self.network.of(self.process):
-            link.cut(silent=silent)
+            if unsent or silent:
+                link.cut(silent=silent)
+            else:
+                link.close()
         if self.process in self.world.processes:
             self.world.remove(self.process)
 

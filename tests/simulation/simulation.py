@@ -98,39 +98,38 @@ class Simulation:
     def _do(self, fault: Fault) -> None:
         there: list[Running] = [*self._of(fault.group)] if fault.group else [self.gateway]
         if fault.kind == "join":
+            self.faults["join"] += 1
             self._join(fault.group)
-        elif not there:
-            return
-        else:
+        elif there:
             if fault.catches and fault.group:
                 there = [o for o in self._of(fault.group) if o.group is not None and o.group.owned()] or there
             self._do_to(there[int(fault.who * len(there))], fault)
-        self.faults[fault.kind] += 1
 
     def _do_to(self, one: Running, fault: Fault) -> None:
         self.world.say(f"{one.name}: {fault}")
+        if fault.catches:
+            self.network.catch[one.process] = SENT[fault.catches], lambda link: self._act(one, fault, link)
+        else:
+            self._act(one, fault, None)
+
+    def _act(self, one: Running, fault: Fault, link: Link | None) -> None:
+        self.faults[f"{fault.kind} at {fault.catches}" if link else fault.kind] += 1
+        self.world.say(f"{one.name}: {fault.kind}")
         match fault.kind:
             case "pause":
                 self._pause(one, fault)
-            case "caught":
-                self.network.catch[one.process] = SENT[fault.catches], lambda link: self._pause(one, fault)
-            case "stuck":
-                self.network.catch[one.process] = SENT[fault.catches], lambda link: self._stick(link, fault)
+            case "stuck" if link is not None:
+                link.hold(self.world.now + fault.seconds)
             case "cut":
-                for link in self.network.of(one.process):
-                    link.cut()
+                for each in [link] if link else self.network.of(one.process):
+                    each.cut()
             case "stop" if isinstance(one, Owner):
                 one.stop()
-            case "die" | "vanish" if isinstance(one, Owner):
-                one.die(silent=fault.kind == "vanish")
+            case "die" | "vanish" if isinstance(one, Owner) and one in self.running:
+                one.die(silent=fault.kind == "vanish", unsent=fault.holds)
                 self.running.remove(one)
 
-    def _stick(self, link: Link, fault: Fault) -> None:
-        self.world.say(f"{link.process.name}: {fault.catches} is stuck")
-        link.hold(self.world.now + fault.seconds)
-
     def _pause(self, one: Running, fault: Fault) -> None:
-        self.world.say(f"{one.name} pauses")
         until = self.world.now + fault.seconds
         one.process.pause()
         if fault.holds:

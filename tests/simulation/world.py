@@ -84,6 +84,12 @@ class Process(asyncio.AbstractEventLoop):
         self.paused = False
         self._wake()
 
+    def rest(self) -> None:
+        """Have no turn for now."""
+        if self._awake:
+            self._awake = False
+            self._world.awake.remove(self)
+
     def ready(self, handle: Handle) -> None:
         """Have it run in the next turn."""
         self._ready.append(handle)
@@ -103,7 +109,7 @@ class Process(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             for _ in range(len(ready)):
-                if self.paused:
+                if self.paused or not self.alive:
                     break
                 handle = ready.popleft()
                 if handle.cancelled:
@@ -117,8 +123,7 @@ class Process(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(outside)
         if self.paused or not ready:
-            self._awake = False
-            self._world.awake.remove(self)
+            self.rest()
 
     def _wake(self) -> None:
         if not self._awake and self._ready and self.alive and not self.paused:
@@ -205,8 +210,7 @@ class World:
         """Its callbacks never run again."""
         process.alive = False
         self.processes.remove(process)
-        if process in self.awake:
-            self.awake.remove(process)
+        process.rest()
 
     def say(self, text: str) -> None:
         """Write down what happens, if anybody wants to know."""
