@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from egress.operations import Operation
 from egress.routing.deliveries import Delivery
 from egress.topics.store import TopicStore
 from ingress.hub import Hub
+from runtime.bus.appender import Appender
 from runtime.bus.lanes import Lanes
 from runtime.bus.outcomes import Outcome, Received, Verdict
 from runtime.bus.reader import Reader
@@ -71,6 +72,15 @@ def no_fence() -> None:
         await client.ping()
 
     runtime.bus.group.end = end  # type: ignore[attr-defined]
+
+
+def doubt_ignored() -> None:
+    """A reader whose lease was in doubt for a moment goes on where it was."""
+
+    def gained(reader: Reader, partitions: Collection[int]) -> None:
+        """Nothing begins anew."""
+
+    Reader.gained = gained  # type: ignore[method-assign, assignment]
 
 
 def no_look_back() -> None:
@@ -127,12 +137,32 @@ def uncounted() -> None:
     Settler.count_attempt = count  # type: ignore[method-assign, assignment]
 
 
+def counted_for_ever() -> None:
+    """An attempt is counted though its entry was settled meanwhile."""
+    runtime.bus.settle._COUNT = "return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])"  # type: ignore[misc]
+
+
 def random_ids() -> None:
     """What follows from an entry has a new id each time."""
     schemas.entry.derived = lambda cause, position: str(uuid4())  # type: ignore[attr-defined]
 
 
 # Appends and deliveries.
+
+
+def overtaking() -> None:
+    """Where an append was not confirmed, those queued behind it are still made."""
+    well = Appender._write
+
+    async def write(appender: Appender, batch: list[Any]) -> None:
+        try:
+            await well(appender, batch)
+        except (RedisError, OSError, TimeoutError):
+            for _, done in batch:
+                done(LogUnavailable("the append was not confirmed"))
+            await appender._disconnect()
+
+    Appender._write = write  # type: ignore[method-assign, assignment]
 
 
 def repeated_commands() -> None:
@@ -194,12 +224,15 @@ MUTATIONS: Final[dict[str, Callable[[], None]]] = {
         early_release,
         release_while_reading,
         no_fence,
+        doubt_ignored,
         no_look_back,
         side_by_side,
         later_to_the_back,
         acknowledged_first,
         uncounted,
+        counted_for_ever,
         random_ids,
+        overtaking,
         repeated_commands,
         no_memory,
         unconfirmed_deliveries,

@@ -35,7 +35,7 @@ SENT: Final = {
     "note": _sha(leases._READ_BY),
     "release": _sha(leases._RELEASE),
 }
-_SENT: Final = (*SENT, "XREADGROUP", "XREADGROUP", "XREADGROUP", "XADD", "renew", "renew", "renew", "release")
+_SENT: Final = (*SENT, *("XREADGROUP",) * 5, "XADD", *("renew",) * 3, "release")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _times(chance: random.Random, moments: list[float]) -> list[float]:
     times = [chance.uniform(0, 0.5)]
     for _ in range(chance.randint(4, 9)):
         near = chance.random() < 0.7
-        at = chance.choice(moments) + chance.uniform(-0.3, 0.3) if near else chance.uniform(0, FAULTS_END_S)
+        at = chance.choice(moments) + chance.uniform(-0.3, 0.8) if near else chance.uniform(0, FAULTS_END_S)
         times += [max(0.0, at)] * chance.choice((1, 1, 1, 2))
     return sorted(times)
 
@@ -163,7 +163,7 @@ def _fault(chance: random.Random, kinds: tuple[str, ...]) -> Fault:
         group = ""  # The gateway.
     # Less than a lease, about as long (so that it is in doubt), and more.
     lengths = chance.uniform(0.05, 1.4), chance.uniform(1.3, 2.3), chance.uniform(2.0, 4.4)
-    catches = kind == "stuck" or (kind in _CATCHING and chance.random() < 0.6)
+    catches = kind == "stuck" or (kind in _CATCHING and chance.random() < 0.7)
     return Fault(
         at=chance.uniform(0.3, FAULTS_END_S / 2 if lasts or catches else FAULTS_END_S),
         kind=kind,
@@ -171,5 +171,5 @@ def _fault(chance: random.Random, kinds: tuple[str, ...]) -> Fault:
         who=chance.random(),
         seconds=chance.choice(lengths) if lasts else 0.0,
         catches=chance.choice(_SENT) if catches else "",
-        holds=chance.random() < 0.6,
+        holds=(kind == "pause" and catches) or chance.random() < 0.5,
     )
