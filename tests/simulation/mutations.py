@@ -137,11 +137,6 @@ def uncounted() -> None:
     Settler.count_attempt = count  # type: ignore[method-assign, assignment]
 
 
-def counted_for_ever() -> None:
-    """An attempt is counted though its entry was settled meanwhile."""
-    runtime.bus.settle._COUNT = "return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])"  # type: ignore[misc]
-
-
 def random_ids() -> None:
     """What follows from an entry has a new id each time."""
     schemas.entry.derived = lambda cause, position: str(uuid4())  # type: ignore[attr-defined]
@@ -230,7 +225,6 @@ MUTATIONS: Final[dict[str, Callable[[], None]]] = {
         later_to_the_back,
         acknowledged_first,
         uncounted,
-        counted_for_ever,
         random_ids,
         overtaking,
         repeated_commands,

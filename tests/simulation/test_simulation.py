@@ -11,7 +11,7 @@ from tests.simulation.mutations import MUTATIONS
 
 #: Schedules that are run, in about 30 seconds.
 SCHEDULES = 1000
-#: Schedules in which each broken rule is noticed: the rarest shows in one of 200.
+#: Schedules in which each broken rule is noticed: the rarest shows in one of some 500.
 WITHIN = 2000
 
 
