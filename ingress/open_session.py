@@ -230,6 +230,10 @@ class OpenSession:
         """This gateway was declared lost, and the ends of its connections were written."""
         self._close(CloseCode.STATE_LOST, "the gateway was silent too long: connect again")
 
+    def missed(self) -> None:
+        """Something for it was lost on the way."""
+        self._close(CloseCode.STATE_LOST, "something for this session was lost on the way: connect again for it")
+
     def hold(self, away: bool) -> None:
         """The log is away, or back."""
         self._held = away

@@ -269,6 +269,10 @@ class Session:
     def lost(self) -> None:
         """Its gateway was declared lost."""
 
+    def missed(self) -> None:
+        """Something for it did not come: that never happens here, where no stream is cut."""
+        raise AssertionError("a hole in a topic")
+
     def hold(self, away: bool) -> None:
         """The log is away, or back."""
 
