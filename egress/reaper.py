@@ -98,8 +98,7 @@ class Reaper:
 
     async def end_overdue(self) -> None:
         """End the sessions that nobody resumed in time. Raises RedisError."""
-        for partition in range(self._keys.partitions):
-            SESSIONS_ENDED.inc(await self._sessions.end_overdue(partition, self._clock()))
+        SESSIONS_ENDED.inc(await self._sessions.end_overdue(self._clock()))
 
     async def _look(self) -> None:
         beats: dict[str, float | None] = {**await self._gateways.beats()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +13,7 @@ import structlog
 from ingress import metrics
 from ingress.hub import Hub
 from ingress.open_session import OpenSession, Surroundings, new_id, now
+from ingress.outage import Outage, Step
 from ingress.secrets import GatewaySecrets
 from ingress.server.transport import Admission, SessionHandler, SessionRequest, Transport
 from ingress.session import SessionLimits
@@ -28,6 +30,8 @@ from schemas.ids import of_disconnection
 
 log = structlog.get_logger()
 
+#: How often it is asked whether the log is away, in seconds.
+WATCH_S = 0.25
 #: A draining gateway lets go of one session in this time on average, in seconds, within half its drain time.
 DRAIN_PACE_S = 0.01
 
@@ -51,7 +55,14 @@ def session_limits(settings: Settings) -> SessionLimits:
 class Gateway:
     """The sessions of this process; a Component."""
 
-    def __init__(self, settings: Settings, appender: Appender, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        appender: Appender,
+        telemetry: Telemetry,
+        log_problem: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`log_problem`: why nothing can be appended now, or None."""
         self.hub = Hub(self._unclaimed)
         self._settings = settings
         self._appender = appender
@@ -65,6 +76,9 @@ class Gateway:
             secrets=GatewaySecrets(settings),
             append_lasting=self._append_lasting,
         )
+        self._log_problem = log_problem
+        self._outage = Outage(settings.outage_seconds)
+        self._watch: asyncio.Task[None] | None = None
         self._draining = False
         self._lasting: set[asyncio.Task[None]] = set()
         self._last: dict[str, asyncio.Task[None]] = {}
@@ -82,7 +96,9 @@ class Gateway:
 
     def open(self, transport: Transport) -> SessionHandler:
         """The handler of a new session."""
-        return OpenSession(self._surroundings, transport, new_id())
+        session = OpenSession(self._surroundings, transport, new_id())
+        session.hold(self._outage.is_on)
+        return session
 
     def renamed(self, gateway_id: str) -> None:
         """Everybody else holds this gateway's sessions for over: close them. New ones are those of `gateway_id`."""
@@ -92,21 +108,13 @@ class Gateway:
             member.lost()
 
     async def start(self) -> None:
-        """Nothing: sessions come by themselves."""
+        """Begin to watch the log."""
+        self._watch = asyncio.create_task(self._watch_log(), name="outage-watch")
 
     async def drain(self) -> None:
         """Close every session with 3001 and wait until their ends are in the log, at most the drain time."""
         self._draining = True
-        spread = min(self._settings.drain_seconds / 2, len(self.hub) * DRAIN_PACE_S)
-        loop = asyncio.get_running_loop()
-        for member in self.hub.members():
-            # Not all at once: their clients connect again, each within moments.
-            loop.call_later(
-                random.uniform(0, spread),
-                member.disconnect,
-                CloseCode.SHUTDOWN,
-                "the gateway is shutting down: connect again",
-            )
+        self._close_all(CloseCode.SHUTDOWN, "the gateway is shutting down: connect again")
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
                 await self.hub.empty.wait()
@@ -117,7 +125,26 @@ class Gateway:
 
     async def stop(self) -> None:
         """Give up what is not confirmed."""
-        await cancel(*self._lasting)
+        await cancel(self._watch, *self._lasting)
+
+    def _close_all(self, code: CloseCode, reason: str) -> None:
+        """Not all at once: their clients connect again, each within moments."""
+        spread = min(self._settings.drain_seconds / 2, len(self.hub) * DRAIN_PACE_S)
+        loop = asyncio.get_running_loop()
+        for member in self.hub.members():
+            loop.call_later(random.uniform(0, spread), member.disconnect, code, reason)
+
+    async def _watch_log(self) -> None:
+        while True:
+            match self._outage.look(self._log_problem() is not None, now().monotonic):
+                case Step.HOLD | Step.RELEASE:
+                    metrics.LOG_AWAY.set(self._outage.is_on)
+                    for member in self.hub.members():
+                        member.hold(self._outage.is_on)
+                case Step.GIVE_UP:
+                    log.error("gateway.gave_up", sessions=len(self.hub), outage=self._settings.outage_seconds)
+                    self._close_all(CloseCode.INTERNAL_ERROR, "the log has been away for too long: connect again later")
+            await asyncio.sleep(WATCH_S)
 
     def _unclaimed(self, entry: Entry, event: AuthenticatedDelivery) -> None:
         """The session has a connection that is gone already. Only one that was resumed is known to its client."""

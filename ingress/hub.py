@@ -48,6 +48,8 @@ class Member(Protocol):
     def unreliable(self, outgoing: Outgoing) -> None: ...
     def disconnect(self, code: int, reason: str) -> None: ...
     def lost(self) -> None: ...
+    def missed(self) -> None: ...
+    def hold(self, away: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -104,7 +106,10 @@ class Hub:
             self._leave(topic, member.id)
 
     def deliver(self, entry: Entry) -> str:
-        """Hand one delivery to whom it is for; gives `delivered`, `repeated` or `gone`. Raises InvalidEntry."""
+        """Hand one delivery to whom it is for; gives `delivered`, `repeated`, `missed` or `gone`. Raises InvalidEntry.
+
+        `missed`: something before it did not come.
+        """
         event = entry.event()
         if isinstance(event, PublicationDelivery):
             return self._publication(entry, event)
@@ -132,7 +137,7 @@ class Hub:
             return "gone"
         if member.id != entry.session:
             self._become(member, entry.session)
-        self._place(self._join(session_topic(member.id), member), event.epoch, event.offset)
+        self._join_at(session_topic(member.id), member, event.epoch, event.offset)
         member.authenticated(event)
         return "delivered"
 
@@ -170,17 +175,34 @@ class Hub:
         elif isinstance(event, SessionRestoredDelivery):
             member.restored(event)
         else:
-            self._place(self._join(entry.topic, member), event.epoch, event.offset)
+            self._join_at(entry.topic, member, event.epoch, event.offset)
             if kind is TopicKind.CHANNEL:
                 member.subscribed(name, event)
             else:
                 member.joined(entry.topic, event)
         return "delivered"
 
-    @staticmethod
-    def _place(topic: _Topic, epoch: str, offset: int) -> None:
+    def _join_at(self, name: str, member: Member, epoch: str, offset: int) -> None:
+        """`member` gets what comes after `offset`; whoever was there before was to have all up to it."""
+        topic = self._topics.setdefault(name, _Topic())
+        self._miss(topic, epoch, offset, member)
         if topic.epoch != epoch or topic.offset < offset:
             topic.epoch, topic.offset = epoch, offset
+        topic.members[member.id] = member
+        self._joined.setdefault(member.id, set()).add(name)
+
+    @staticmethod
+    def _miss(topic: _Topic, epoch: str, until: int, newcomer: Member | None = None) -> bool:
+        """Whether what was published up to the offset `until` did not all come, and the topic's sessions are told so.
+
+        They come back for it: it is in the topic's history, if anywhere.
+        """
+        if topic.epoch != epoch or until <= topic.offset:
+            return False
+        for member in list(topic.members.values()):
+            if member is not newcomer:
+                member.missed()
+        return True
 
     def _publication(self, entry: Entry, event: PublicationDelivery) -> str:
         topic = self._topics.get(entry.topic)
@@ -188,7 +210,10 @@ class Hub:
             return "gone"
         if topic.epoch == event.epoch and event.offset <= topic.offset:
             return "repeated"
+        missed = self._miss(topic, event.epoch, event.offset - 1)
         topic.epoch, topic.offset = event.epoch, event.offset
+        if missed:
+            return "missed"
         outgoing = placed(event.frame, entry.topic, event.epoch, event.offset)
         return self._each(
             self._others(entry.topic, event.exclude),
@@ -215,12 +240,6 @@ class Hub:
     def _others(self, topic: str, exclude: str | None) -> list[Member]:
         found = self._topics.get(topic)
         return [member for session, member in found.members.items() if session != exclude] if found else []
-
-    def _join(self, name: str, member: Member) -> _Topic:
-        topic = self._topics.setdefault(name, _Topic())
-        topic.members[member.id] = member
-        self._joined.setdefault(member.id, set()).add(name)
-        return topic
 
     def _leave(self, name: str, session: str) -> None:
         topic = self._topics.get(name)

@@ -19,6 +19,7 @@ DELIVERIES = Counter("headgate_deliveries", "Entries of the delivery stream, by 
 DECLARED_LOST = Counter(
     "headgate_gateway_declared_lost", "Times this gateway found that it had been declared lost and began anew."
 )
+LOG_AWAY = Gauge("headgate_log_away", "1 while the log takes nothing and sessions are read no further.")
 PAUSED = Counter("headgate_reading_paused", "Times a session was read no further until the log had caught up.")
 ACK_SECONDS = Histogram(
     "headgate_append_seconds",

@@ -93,6 +93,8 @@ class OpenSession:
         self._by: Party = "client"
         self._unconfirmed = 0
         """Bytes of entries that are on their way to the log."""
+        self._held = False
+        """The log is away."""
         self._paused = False
         self._flush: asyncio.TimerHandle | None = None
         self._will_act = False
@@ -228,6 +230,15 @@ class OpenSession:
         """This gateway was declared lost, and the ends of its connections were written."""
         self._close(CloseCode.STATE_LOST, "the gateway was silent too long: connect again")
 
+    def missed(self) -> None:
+        """Something for it was lost on the way."""
+        self._close(CloseCode.STATE_LOST, "something for this session was lost on the way: connect again for it")
+
+    def hold(self, away: bool) -> None:
+        """The log is away, or back."""
+        self._held = away
+        self._pace()
+
     def tick(self) -> None:
         """Time passed."""
         self._tick_at = inf
@@ -326,15 +337,21 @@ class OpenSession:
         self._act()
 
     def _weigh(self, change: int) -> None:
-        """Read on only while the log keeps up: what it has not confirmed holds the client back, not our memory."""
         self._unconfirmed += change
+        self._pace()
+
+    def _pace(self) -> None:
+        """Read on only while the log keeps up: what it has not confirmed holds the client back, not our memory."""
         limit = self._around.settings.unconfirmed_bytes
-        if not self._paused and self._unconfirmed > limit:
-            self._paused = True
+        paused = self._held or self._unconfirmed > (limit // 2 if self._paused else limit)
+        if paused is self._paused:
+            return
+        self._paused = paused
+        self._core.listen(not paused, now())
+        if paused:
             metrics.PAUSED.inc()
             self._transport.pause_reading()
-        elif self._paused and self._unconfirmed <= limit // 2:
-            self._paused = False
+        else:
             self._transport.resume_reading()
 
     @staticmethod

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import redis.asyncio as aioredis
+from redis.asyncio.client import Pipeline
 
 from schemas.entry import Entry
 from schemas.events import SessionClosed, SessionDisconnected
@@ -214,33 +215,46 @@ class SessionRecord:
         waits = await self._disconnect(keys=keys, args=[*head, *closed.fields()])
         return user if waits else ""
 
-    async def end_overdue(self, partition: int, now_ms: int) -> int:
-        """End the sessions of an inbound partition that nobody resumed in time, and give their number.
+    async def end_overdue(self, now_ms: int) -> int:
+        """End sessions that nobody resumed in time, some of each inbound partition, and give their number.
 
         `now_ms` (Unix ms) is what their ends say when they were.
         """
-        log = self._keys.inbound(partition)
-        disconnected = self._keys.disconnected(log)
         seconds, micros = await self._client.time()
-        due: Any = await self._client.zrangebyscore(
-            disconnected, "-inf", seconds * 1000 + micros // 1000, start=0, num=BATCH
-        )
-        ended = 0
-        for session in map(bytes.decode, due):
-            user, gateway, left = await self._fields(session, "user", "gateway", "left")
-            end = SessionClosed.model_validate_json(left or '{"code": 0, "reason": "", "by": "gateway"}')
-            closed = Entry.of(end, id=of_session_end(session), ts=now_ms, session=session, user=user, gateway=gateway)
-            keys = [self._record(session), disconnected, log]
-            ended += int(await self._expire(keys=keys, args=[session, *closed.fields()]))
-        return ended
+        until = seconds * 1000 + micros // 1000
+        logs = [self._keys.inbound(partition) for partition in range(self._keys.partitions)]
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for log in logs:
+                pipeline.zrangebyscore(self._keys.disconnected(log), "-inf", until, start=0, num=BATCH)
+            due = [name.decode() for names in await pipeline.execute() for name in names]
+        if not due:
+            return 0
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for session in due:
+                pipeline.hmget(self._record(session), ["user", "gateway", "left"])
+            records = await pipeline.execute()
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for session, fields in zip(due, records, strict=True):
+                await self._end(pipeline, session, [(value or b"").decode() for value in fields], now_ms)
+            return sum(await pipeline.execute())
+
+    async def _end(self, pipeline: Pipeline, session: str, fields: list[str], now_ms: int) -> None:
+        """Queue the end of a session whose time is over, if it still is when Redis comes to it."""
+        user, gateway, left = fields
+        end = SessionClosed.model_validate_json(left or '{"code": 0, "reason": "", "by": "gateway"}')
+        closed = Entry.of(end, id=of_session_end(session), ts=now_ms, session=session, user=user, gateway=gateway)
+        log = self._keys.inbound_of(session)
+        keys = [self._record(session), self._keys.disconnected(log), log]
+        await self._expire(keys=keys, args=[session, *closed.fields()], client=pipeline)
 
     async def connected_in(self) -> dict[str, list[int]]:
         """The gateways that sessions are connected to, each with the inbound partitions of these."""
-        pipeline = self._client.pipeline(transaction=False)
-        for partition in range(self._keys.partitions):
-            pipeline.smembers(self._keys.connected_gateways(self._keys.inbound(partition)))
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for partition in range(self._keys.partitions):
+                pipeline.smembers(self._keys.connected_gateways(self._keys.inbound(partition)))
+            answers = await pipeline.execute()
         found: dict[str, list[int]] = {}
-        for partition, names in enumerate(await pipeline.execute()):
+        for partition, names in enumerate(answers):
             for name in names:
                 found.setdefault(name.decode(), []).append(partition)
         return found

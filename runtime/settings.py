@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     prefix: str = Field("hg:", description="What every key starts with.")
     partitions: int = Field(16, ge=1, le=1024, description="Partitions of the log; fixed at the first start.")
     history_size: int = Field(100, ge=0, description="Publications kept per topic for those who reconnect.")
-    history_seconds: int = Field(300, ge=1, description="How long an idle topic keeps its history.")
+    history_seconds: int = Field(300, ge=1, description="How long each of them is kept.")
+    channel_history: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="The same for channels by name: `presence-*=50/60`, comma separated; the first counts."
+    )
     dedup_seconds: int = Field(600, ge=1, description="How long a topic recognises a repeated publication.")
     ack: str = Field(
         "appended",
@@ -86,6 +89,9 @@ class Settings(BaseSettings):
     )
     resume_seconds: float = Field(
         30.0, ge=0, description="How long a session without a connection waits to be resumed; 0: not at all."
+    )
+    outage_seconds: float = Field(
+        60.0, ge=0, description="How long sessions are kept while the log is away; they are read no further."
     )
     gateway_id: str = Field(default_factory=_gateway_id, description="Unique among running gateways.")
     tls_cert: Path | None = Field(None, description="PEM certificate chain; without it a development certificate.")
@@ -147,7 +153,7 @@ class Settings(BaseSettings):
     trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
     drain_seconds: float = Field(10.0, ge=0, description="Time a stopping service has to finish what it holds.")
 
-    @field_validator("allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("allowed_origins", "trusted_proxies", "channel_history", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

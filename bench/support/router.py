@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -35,7 +36,7 @@ class StandInRouter:
     def __init__(self, log: aioredis.Redis, keys: Keys) -> None:
         self._log = log
         self._keys = keys
-        self._offset = 0
+        self._offsets: Counter[str] = Counter()
         self._gateways: set[str] = set()
 
     @asynccontextmanager
@@ -52,12 +53,12 @@ class StandInRouter:
 
     async def publish(self, channel: str) -> None:
         """Put one publication on the delivery stream of every gateway that was answered to."""
-        self._offset += 1
+        self._offsets[channel] += 1
         frame = {"type": "channel_broadcast", "channel": channel, "event": "bench", "data": {"content": _CONTENT}}
-        event = PublicationDelivery(frame=frame, epoch=EPOCH, offset=self._offset)
+        event = PublicationDelivery(frame=frame, epoch=EPOCH, offset=self._offsets[channel])
         entry = Entry.of(
             event,
-            id=derived(EPOCH, self._offset),
+            id=derived(channel, self._offsets[channel]),
             ts=time.time_ns() // 1_000_000,
             topic=channel_topic(channel),
         )
@@ -86,7 +87,7 @@ class StandInRouter:
             ]
         if isinstance(event, SubscribeRequested):
             subscribed = SubscribedDelivery(
-                epoch=EPOCH, offset=self._offset, stream=event.stream, frame_id=event.frame_id
+                epoch=EPOCH, offset=self._offsets[event.channel], stream=event.stream, frame_id=event.frame_id
             )
             return [entry.follow("subscribed", subscribed, topic=channel_topic(event.channel))]
         return []

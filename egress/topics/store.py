@@ -32,6 +32,7 @@ from egress.operations import (
     Suspend,
     Suspended,
 )
+from egress.routing.history import HistoryRules, Kept
 from egress.topics.scripts import load
 from egress.topics.wire import round_trip
 from runtime.bus.appender import pack
@@ -51,16 +52,8 @@ class TopicStore:
         self._client = client
         self._keys = settings.keys
         self._clock = clock
-        window = settings.dedup_seconds * 1000
-        idle = settings.history_seconds * 1000
-        limits = {
-            "WINDOW": window,
-            "IDLE_HISTORY": idle,
-            # A remembered id lives for two windows at most; its topic's state must outlive it.
-            "IDLE_STATE": max(idle, 2 * window),
-            "KEPT": settings.history_size,
-            "MOST": settings.max_sessions_per_user,
-        }
+        limits = {"WINDOW": settings.dedup_seconds * 1000, "MOST": settings.max_sessions_per_user}
+        self._rules = HistoryRules(settings.channel_history, Kept(settings.history_size, settings.history_seconds))
         self._scripts = [load(name, limits) for name in ("publish", "grant", "suspend", "end")]
         self._publish, self._grant, self._suspend, self._end = self._scripts
         self._loaded: set[aioredis.Redis] = set()
@@ -137,7 +130,9 @@ class TopicStore:
             case End():
                 script, own = self._end, (operation.session.encode(),)
         keys = [base + part for part in _PARTS]
-        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *own))
+        size, seconds = self._rules.of(operation.topic)
+        bounds = (b"%d" % size, b"%d" % (seconds * 1000))
+        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *bounds, *own))
 
 
 def _subscriber(grant: Grant) -> tuple[bytes, ...]:
@@ -185,12 +180,17 @@ def _reply(operation: Operation, answer: Any) -> Reply:
                 epoch=epoch.decode(),
                 offset=offset,
                 recovered=bool(recovered),
-                missed=tuple(enumerate(missed, offset - len(missed) + 1)),
+                missed=tuple(enumerate(map(_payload, missed), offset - len(missed) + 1)),
                 members=None if operation.member is None else _descriptions(members),
                 joined=bool(joined),
                 gateways=_names(gateways),
                 former=former.decode(),
             )
+
+
+def _payload(stored: bytes) -> bytes:
+    """What was published, out of `ms:payload`."""
+    return stored.partition(b":")[2]
 
 
 def _descriptions(stored: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -15,6 +15,7 @@ from ingress.session.rate import TokenBucket
 from ingress.session.requests import BadRequest
 from ingress.session.states import STEPS, State, Step
 from ingress.session.streams import ClientStream, ClientStreams
+from ingress.session.timing import Timing
 from ingress.session.writer import Writer
 from schemas.close_codes import CloseCode, clip_reason
 from schemas.codec import FrameError, decode_frame
@@ -68,12 +69,8 @@ class Session:
         """What came for the client before it was."""
         self._asked: set[str] = set()
         """Channels that were asked for and not yet answered."""
-        self._deadline = now.monotonic + limits.auth_timeout
-        """Of authentication. Infinite once that is done, as the others are while nothing is waited for."""
-        self._ping_at = inf
-        self._expires_at = inf
-        self._pong_due = inf
-        self.due = self._deadline
+        self._timing = Timing(limits, now.monotonic)
+        self.due = self._timing.due
         """When to `tick`, at the latest; infinite when there is nothing to wait for."""
 
     def effects(self) -> list[Effect]:
@@ -98,7 +95,7 @@ class Session:
         """The next bytes of a client's stream."""
         if self._is_closed():
             return
-        self._pong_due = inf
+        self._timing.heard()
         stream = self._streams.receive(stream_id, bidirectional=bidirectional)
         if self._writer.control == NO_STREAM and bidirectional:
             self._writer.control = stream_id
@@ -134,7 +131,7 @@ class Session:
 
     def datagram(self, data: bytes, now: Now) -> str | None:
         """A datagram; gives why it was dropped, or None when it is appended."""
-        self._pong_due = inf
+        self._timing.heard()
         if self.state is not State.OPEN:
             return "unauthenticated"
         if not self._datagrams.take(1, now.monotonic):
@@ -187,8 +184,8 @@ class Session:
         self.known = True
         self.id, self.generation, self.user = session, event.generation, event.user or ""
         if event.expires_at is not None:
-            self._expires_at = now.monotonic + (event.expires_at - now.wall_ms) / 1000
-            self.due = min(self.due, self._expires_at)
+            self._timing.expires(now.monotonic + (event.expires_at - now.wall_ms) / 1000)
+            self._look_again()
         self._opening = Opening(session, event)
         if self._joined is not None:
             self._opening.joined(*self._joined)
@@ -245,27 +242,23 @@ class Session:
 
     # Time, and the end.
 
+    def listen(self, listening: bool, now: Now) -> None:
+        """Whether the client is read: while it is not, its silence says nothing."""
+        self._timing.listen(listening, now.monotonic)
+        self._look_again()
+
     def tick(self, now: Now) -> None:
         """Time passed: deadlines, pings, streams whose answers stay away."""
-        if self.state is State.CLOSED:
+        if self._is_closed():
             return
-        if now.monotonic >= self._deadline:
-            if self.state is State.GREETED:
-                self.close(CloseCode.AUTH_TIMEOUT, "no auth frame in time: send it first")
-            else:
-                self.close(CloseCode.INTERNAL_ERROR, "the application did not answer the authentication in time")
-        elif now.monotonic >= self._expires_at:
-            self.close(CloseCode.TOKEN_EXPIRED, "the token has ended: connect again with a new one")
-        elif now.monotonic >= self._pong_due:
-            self.close(CloseCode.NO_PONG, "no answer to a ping")
-        else:
-            if now.monotonic >= self._ping_at:
-                self._ping_at = now.monotonic + self._limits.ping_interval
-                self._pong_due = now.monotonic + self._limits.pong_timeout
-                self._writer.push(Outgoing({"type": "ping"}))
-            for stream in self._streams.overdue(now.monotonic):
-                self._writer.end(stream)
-            self.due = min(self._deadline, self._expires_at, self._pong_due, self._ping_at, self._streams.due)
+        if (overdue := self._timing.overdue(now.monotonic)) is not None:
+            self.close(*overdue)
+            return
+        if self._timing.asks(now.monotonic):
+            self._writer.push(Outgoing({"type": "ping"}))
+        for stream in self._streams.overdue(now.monotonic):
+            self._writer.end(stream)
+        self._look_again()
 
     def close(self, code: int, reason: str) -> None:
         """Close the session from this side: a `disconnect` frame where one can be sent, then the close."""
@@ -293,7 +286,10 @@ class Session:
     def _end(self, stream: ClientStream, now: Now) -> None:
         self._streams.end(stream, now.monotonic)
         self._writer.finish(stream)
-        self.due = min(self.due, self._streams.due)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self.due = min(self._timing.due, self._streams.due)
 
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
@@ -325,8 +321,8 @@ class Session:
         self.state = State.AUTHENTICATING
         self._writer.manner = asked.manner
         self._writer.control = stream.id
-        self._deadline = now.monotonic + self._limits.verdict_timeout
-        self.due = min(self.due, self._deadline)
+        self._timing.asked(now.monotonic)
+        self._look_again()
         stream.awaited += 1
         self._effects.append(Append(asked.event, stream=stream.id))
 
@@ -336,11 +332,9 @@ class Session:
             return
         self._opening = None
         self.state = State.OPEN
-        self._deadline = inf
         protocol = self._writer.manner.protocol is not None
-        if protocol:
-            self._ping_at = now.monotonic + self._limits.ping_interval
-        self.due = min(self._expires_at, self._ping_at, self._streams.due)
+        self._timing.opened(now.monotonic, pings=protocol)
+        self._look_again()
         secret = self._secrets.resume_secret(self.id, self.generation)
         success = opening.auth_success(self.id, self._limits.ping_interval, secret, protocol=protocol)
         self._answer(opening.event.stream, success)

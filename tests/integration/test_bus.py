@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
-from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from schemas.events import MessagePublished, MessageReceived
-from tests.support.bus import Bus, bus_settings, running_bus
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.bus import Bus
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RedisServer]:
-    async with redis_server() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(server: RedisServer) -> Settings:
-    return bus_settings(server.url)
-
-
-@pytest.fixture
-async def bus(settings: Settings) -> AsyncIterator[Bus]:
-    async with running_bus(settings) as made:
-        yield made
 
 
 class Recorder:

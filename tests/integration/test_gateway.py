@@ -194,6 +194,49 @@ async def test_a_client_faster_than_the_log_is_held_back_and_loses_nothing(serve
     assert acks == [str(n) for n in range(300)]
 
 
+async def test_sessions_outlive_an_outage_of_the_log_that_is_short(server: RedisServer, tmp_path: Path) -> None:
+    """They are read no further and their silence is no end; when the log is back, what was sent meanwhile is stored."""
+    short = {"ping_interval": 0.5, "pong_timeout": 0.5, "outage_seconds": 60}
+    settings = settings_for(server, tmp_path, **short)
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            await server.kill()
+            await eventually(lambda: _is_away(1), 10)
+            pings = client.pings
+            await client.send({"type": "note", "id": "meanwhile", "pad": "x" * 1000})
+            client.answers_pings = False
+            await eventually(lambda: client.pings > pings + 2, 10)
+            await server.restart()
+            await eventually(lambda: _is_away(0), 10)
+            client.answers_pings = True
+            answer = await client.wait(lambda frame: frame.get("id") == "meanwhile")
+            if answer["type"] == "error":  # It was read before the gateway knew.
+                assert (answer["code"], answer["temporary"]) == (110, True)
+                await client.send({"type": "note", "id": "meanwhile", "pad": "x" * 1000})
+                answer = await client.wait(lambda frame: frame.get("id") == "meanwhile")
+            assert answer["type"] == "ack"
+
+
+async def test_sessions_are_closed_when_the_log_stays_away(server: RedisServer, tmp_path: Path) -> None:
+    """After the time that is configured they end with a code that asks to come back, and with the reason."""
+    settings = settings_for(server, tmp_path, outage_seconds=0.5, drain_seconds=1)
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            await server.kill()
+            notice = await client.wait_type("disconnect")
+            assert (notice["code"], notice["reconnect"]) == (3000, True)
+            assert "the log has been away" in notice["reason"]
+            assert (await client.closed()).code == 3000
+        await server.restart()
+        await eventually(lambda: _is_away(0), 10)
+
+
+async def _is_away(expected: float) -> bool:
+    return REGISTRY.get_sample_value("headgate_log_away") == expected
+
+
 async def _more(count: Callable[[], Awaitable[float]], before: float) -> bool:
     return await count() > before
 

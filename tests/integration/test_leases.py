@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -15,26 +14,8 @@ from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.reader import Reader
 from runtime.settings import Settings
 from schemas.keys import Keys
-from tests.support.bus import Bus, bus_settings, running_bus
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.bus import Bus
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RedisServer]:
-    async with redis_server() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(server: RedisServer) -> Settings:
-    return bus_settings(server.url)
-
-
-@pytest.fixture
-async def bus(settings: Settings) -> AsyncIterator[Bus]:
-    async with running_bus(settings) as made:
-        yield made
 
 
 class Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,26 +14,9 @@ from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable
 from schemas.events import MessageReceived
-from tests.support.bus import Bus, bus_settings, running_bus
+from tests.support.bus import Bus
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[RedisServer]:
-    async with redis_server() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(server: RedisServer) -> Settings:
-    return bus_settings(server.url)
-
-
-@pytest.fixture
-async def bus(settings: Settings) -> AsyncIterator[Bus]:
-    async with running_bus(settings) as made:
-        yield made
 
 
 async def test_appends_keep_their_order_and_give_stream_ids(bus: Bus) -> None:

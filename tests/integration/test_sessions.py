@@ -164,10 +164,10 @@ async def test_a_session_that_nobody_resumes_in_time_ends(w: World) -> None:
     record = SessionRecord(w.client, w.keys, 0.2)
     await w.open()
     assert await w.disconnect(record=record) == await w.disconnect(record=record) == "7"
-    assert await _overdue(w, record) == 0
+    assert await record.end_overdue(99) == 0
 
     async def ended() -> bool:
-        return sum(await asyncio.gather(_overdue(w, record), _overdue(w, record))) == 1
+        return sum(await asyncio.gather(record.end_overdue(99), record.end_overdue(99))) == 1
 
     await eventually(ended)
     (_, end) = await w.log()
@@ -184,9 +184,5 @@ async def test_a_session_that_was_resumed_in_time_does_not_end(w: World) -> None
     await w.disconnect(record=record)
     assert (await w.claim()).generation == 2
     await asyncio.sleep(0.06)  # The time that is over is the point.
-    assert await _overdue(w, record) == 0
+    assert await record.end_overdue(99) == 0
     assert await w.types() == ["session.opened"]
-
-
-async def _overdue(w: World, record: SessionRecord) -> int:
-    return sum([await record.end_overdue(partition, 99) for partition in range(2)])

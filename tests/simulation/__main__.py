@@ -15,6 +15,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":
     os.environ["PYTHONHASHSEED"] = "0"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
+from tests.simulation import inside
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.simulation import Result, simulate
 
@@ -32,6 +33,7 @@ def main() -> int:
     # What a dead process leaves behind is closed wherever it stands.
     warnings.simplefilter("ignore", RuntimeWarning)
     sys.unraisablehook = lambda _: None
+    inside.be_quiet()
     if arguments.mutation:
         MUTATIONS[arguments.mutation]()
     if arguments.seeds is None:
@@ -54,6 +56,7 @@ def _many(seeds: range, *, keep_going: bool) -> int:
     faults: Counter[str] = Counter()
     wrong, done, began, virtual = 0, 0, time.monotonic(), 0.0
     gc.disable()  # When what died is closed must not depend on what ran before.
+    gc.freeze()
     for seed in seeds:
         result = simulate(seed)
         done += 1

@@ -55,7 +55,7 @@ def settled(simulation: Simulation) -> bool:
 
 def wrong(simulation: Simulation) -> list[str]:
     """Every sentence that does not hold."""
-    return [*_sequences(simulation), *_dead(simulation), *_left(simulation), *_twice(simulation)]
+    return [*_sequences(simulation), *_told(simulation), *_dead(simulation), *_left(simulation), *_twice(simulation)]
 
 
 def _logs(simulation: Simulation) -> list[tuple[int, str, str]]:
@@ -98,6 +98,13 @@ def _sequences(simulation: Simulation) -> list[str]:
         if mine != [n for _, n in own if n % 2]:
             out.append(f"{session}: its frames for the channel are on the log as {mine}")
     return out
+
+
+def _told(simulation: Simulation) -> list[str]:
+    """Each session learned once that it is authenticated, and once that it is in the channel."""
+    expected = ["authenticated", f"subscribed {CHANNEL}"]
+    events = {session: at.events for session, at in simulation.gateway.sessions.items()}
+    return [f"{session} was told {told}" for session, told in events.items() if sorted(told) != expected]
 
 
 def _published(entries: Iterable[Entry], session: str | None) -> list[Frame]:

@@ -13,6 +13,7 @@ import runtime.backoff
 import runtime.bus.group
 import runtime.bus.reader
 import runtime.leases
+from tests.simulation.client import lighten
 from tests.simulation.world import World
 
 
@@ -28,4 +29,10 @@ def enter(world: World, chance: random.Random) -> None:
         (egress.topics.store, "secrets", secrets),
     ):
         setattr(module, name, value)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def be_quiet() -> None:
+    """Nothing is logged or measured from now on; it must come before the first schedule."""
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet, cache_logger_on_first_use=True)
+    lighten()

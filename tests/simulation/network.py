@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, log
 from typing import Any, Final, Protocol
-
-import redis.asyncio as aioredis
 
 from tests.simulation.world import Process, World
 
@@ -44,23 +43,27 @@ class Link:
         self._network = network
         self._world = network.world
         self.process = process
-        self.reader = asyncio.StreamReader(loop=process)
         self.peer: Peer = network.accept(self)
-        self.closed = False
-        """The client closed it, or knows that it is broken."""
+        self.answers: deque[Any] = deque()
+        """What arrived and was not read yet."""
+        self.over = False
+        """Nothing more arrives, and that is known here."""
+        self._broken: OSError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+        """The client closed it."""
         self._cut = False
         """Nothing gets to the server any more."""
         self._ended = False
         """The server closed it."""
         self._out: deque[list[Any]] = deque()
         self._arrives = 0.0
-        self._answers = 0.0
-        self.transport = self
+        self._answered = 0.0
 
     # The server's side.
 
-    def send(self, data: bytes) -> None:
-        """An answer, on its way to the client."""
+    def send(self, answers: list[Any]) -> None:
+        """Answers, on their way to the client."""
         if self._cut or self._ended:
             return
         if self._world.random.random() < self._network.weather.lost_reply:
@@ -68,15 +71,17 @@ class Link:
             self._world.say(f"{self.process.name}: a reply is lost")
             self.cut()
             return
-        self._answers = max(self._answers, self._world.now + self._network.latency())
-        self._world.at(self._answers, lambda: self._feed(data))
+        self._back(lambda: self._feed(answers))
 
     def end(self) -> None:
         """The server closes the connection; what it has not read yet is gone."""
         if not self._ended:
             self._ended = True
-            self._answers = max(self._answers, self._world.now + self._network.latency())
-            self._world.at(self._answers, lambda: self.process.receive(self._eof))
+            self._back(self._eof)
+
+    def _back(self, arrive: Callable[[], None]) -> None:
+        self._answered = max(self._answered, self._world.now + self._network.latency())
+        self._world.at(self._answered, lambda: self.process.receive(arrive))
 
     # Faults.
 
@@ -94,53 +99,59 @@ class Link:
         """What is on its way to the server arrives after `until` only."""
         if self._out:
             self._arrives = max(self._arrives, until)
+            self._network.late = max(self._network.late, until)
             for packet in self._out:
                 packet[0] = max(packet[0], until)
 
-    # The client's side, as asyncio.StreamWriter has it.
+    # The client's side.
 
-    def writelines(self, pieces: Iterable[bytes]) -> None:
-        """Write, as asyncio does: what is lost on the way is not noticed here."""
-        data = b"".join(pieces)
-        if self.closed or self._cut:
-            return
-        commands = None
-        chance, weather = self._world.random, self._network.weather
-        if chance.random() < weather.lost_command:
-            self._network.faults["command lost"] += 1
-            commands = chance.choice((0, 0, 1, 2, 3))
-            self._world.say(f"{self.process.name}: all but {commands} commands are lost")
-        self._arrives = max(self._arrives, self._world.now + self._network.latency())
-        if chance.random() < weather.hang:
-            self._network.faults["hang"] += 1
-            self._arrives += chance.uniform(0, _HANG_S)
-            self._network.late = max(self._network.late, self._arrives)
-            self._world.say(f"{self.process.name}: a connection hangs until {self._arrives:.4f}")
-        self._out.append([self._arrives, data, commands])
-        self._world.at(self._arrives, self._pump)
-        self._network.wrote(self.process, data)
+    async def read(self, timeout: float) -> Any:  # noqa: ASYNC109  # a third of the price
+        """The next answer; raises OSError or TimeoutError (after `timeout` seconds)."""
+        if self._broken is not None:
+            raise self._broken
+        if not self.answers:
+            if self.over:
+                raise ConnectionResetError("Connection closed by server.")
+            self._waiter = self.process.create_future()
+            limit = self.process.call_later(timeout, self._expire, self._waiter) if timeout < inf else None
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if limit is not None:
+                    limit.cancel()
+        return self.answers.popleft()
 
-    async def drain(self) -> None:
-        """Raises what broke the connection."""
-        if (error := self.reader.exception()) is not None:
-            raise error
+    def write(self, data: bytes) -> None:
+        """Write, as asyncio does: what is lost on the way is not noticed here; raises what broke the connection."""
+        if not (self._closed or self._cut):
+            commands = None
+            world, network = self._world, self._network
+            if world.random.random() < network.weather.lost_command:
+                network.faults["command lost"] += 1
+                commands = world.random.choice((0, 0, 1, 2, 3))
+                world.say(f"{self.process.name}: all but {commands} commands are lost")
+            self._arrives = max(self._arrives, world.now + network.latency())
+            if world.random.random() < network.weather.hang:
+                network.faults["hang"] += 1
+                self._arrives += world.random.uniform(0, _HANG_S)
+                network.late = max(network.late, self._arrives)
+                world.say(f"{self.process.name}: a connection hangs until {self._arrives:.4f}")
+            self._out.append([self._arrives, data, commands])
+            world.at(self._arrives, self._pump)
+            network.wrote(self, data)
+        if self._broken is not None:
+            raise self._broken
 
     def close(self) -> None:
         """What was written still arrives."""
-        if not self.closed:
-            self.closed = True
+        if not self._closed:
+            self._closed = True
             self._network.links.discard(self)
-            self.reader.feed_eof()
+            self._eof()
             self._arrives = max(self._arrives, self._world.now + self._network.latency())
             self._out.append([self._arrives, None, None])
             self._world.at(self._arrives, self._pump)
-
-    async def wait_closed(self) -> None:
-        """It is closed at once."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """There is no socket."""
-        return default
 
     # On the way.
 
@@ -160,16 +171,29 @@ class Link:
                 if commands is not None:
                     self.cut()
 
-    def _feed(self, data: bytes) -> None:
-        self.process.receive(lambda: None if self.closed or self._cut else self.reader.feed_data(data))
+    def _feed(self, answers: list[Any]) -> None:
+        if not (self._closed or self._cut):
+            self.answers += answers
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
 
     def _eof(self) -> None:
-        if not self.closed and self.reader.exception() is None:
-            self.reader.feed_eof()
+        self.over = True
+        self._fail(ConnectionResetError("Connection closed by server."))
 
     def _reset(self) -> None:
-        if not self.closed and not self.reader.at_eof():
-            self.reader.set_exception(ConnectionResetError("Connection lost"))
+        if not self.over:
+            self._broken = ConnectionResetError("Connection lost")
+            self._fail(self._broken)
+
+    def _fail(self, error: OSError) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    @staticmethod
+    def _expire(waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(TimeoutError())
 
 
 class Network:
@@ -179,40 +203,38 @@ class Network:
         self.world = world
         self.accept = accept
         self.weather = Weather()
+        self.in_tasks = world.random.random() < 0.5
+        """Whether clients write in tasks of their own, so that others of their process come first: redis-py does
+        before Python 3.12."""
         self.faults: Counter[str] = Counter()
         self.late = 0.0
         """When the last of what hangs arrives."""
         self.links = _Ordered()
-        self.catch: dict[Process, tuple[bytes, Callable[[], None]]] = {}
+        self.catch: dict[Process, tuple[bytes, Callable[[Link], None]]] = {}
         """What is to happen when a process writes a certain command."""
 
     def latency(self) -> float:
         """How long a packet takes."""
-        return 0.00005 + self.world.random.expovariate(1 / _LATENCY_S)
+        return 0.00005 - log(1.0 - self.world.random.random()) * _LATENCY_S
 
-    def wrote(self, process: Process, data: bytes) -> None:
+    def wrote(self, link: Link, data: bytes) -> None:
         """A process wrote something."""
-        command, then = self.catch.get(process, (b"", None))
+        if not self.catch:
+            return
+        command, then = self.catch.get(link.process, (b"", None))
         if then is not None and command in data:
-            del self.catch[process]
-            self.world.say(f"{process.name}: pauses while it writes {command.decode()}")
-            then()
+            del self.catch[link.process]
+            then(link)
 
     def of(self, process: Process) -> list[Link]:
         """Open connections of `process`."""
         return [link for link in self.links if link.process is process]
 
-    def attach(self, client: aioredis.Redis, process: Process) -> None:
-        """Have `client` connect here."""
-
-        async def connect(connection: Any) -> None:
-            await asyncio.sleep(self.latency())
-            link = Link(self, process)
-            self.links[link] = None
-            connection._reader, connection._writer = link.reader, link
-
-        pool = client.connection_pool
-        pool.connection_class = type("SimulatedConnection", (pool.connection_class,), {"_connect": connect})
+    def connect(self, process: Process) -> Link:
+        """A new connection of `process`."""
+        link = Link(self, process)
+        self.links[link] = None
+        return link
 
 
 class _Ordered(dict[Link, None]):

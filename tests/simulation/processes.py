@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from math import inf
 from typing import Any, Final
 
 import redis.asyncio as aioredis
@@ -25,7 +26,6 @@ from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
-from schemas.errors import LogUnavailable
 from schemas.events import (
     FIRST_GENERATION,
     AuthenticatedDelivery,
@@ -40,6 +40,7 @@ from schemas.events import (
 )
 from schemas.ids import derived
 from schemas.topics import channel_topic, session_topic
+from tests.simulation.client import attach
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 from tests.simulation.world import World
@@ -69,14 +70,18 @@ class Running:
     async def open(self) -> None:
         """A client and an appender."""
         self.client = connect(self.settings)
-        self.network.attach(self.client, self.process)
+        attach(self.client, self.network, self.process)
         self.appender = Appender(self.client)
         await self.appender.start()
 
-    def die(self, *, silent: bool) -> None:
-        """At once: no callback runs any more; `silent`: nor does the server learn of it."""
+    def die(self, *, silent: bool, unsent: bool = True) -> None:
+        """At once: no callback runs any more. `silent`: the server does not learn of it; `unsent`: what was on its
+        way is lost."""
         for link in self.network.of(self.process):
-            link.cut(silent=silent)
+            if unsent or silent:
+                link.cut(silent=silent)
+            else:
+                link.close()
         if self.process in self.world.processes:
             self.world.remove(self.process)
 
@@ -264,6 +269,13 @@ class Session:
     def lost(self) -> None:
         """Its gateway was declared lost."""
 
+    def missed(self) -> None:
+        """Something for it did not come: that never happens here, where no stream is cut."""
+        raise AssertionError("a hole in a topic")
+
+    def hold(self, away: bool) -> None:
+        """The log is away, or back."""
+
     def tick(self) -> None:
         """Time went on."""
 
@@ -290,26 +302,35 @@ class Gateway(Running):
         await asyncio.gather(*writers)
 
     async def _write(self, session: str, times: Sequence[float]) -> None:
-        """Send frames; what was not acknowledged is sent again, from there on."""
-        unconfirmed: list[Entry] = []
+        """Send frames when it is time, without waiting for those before; what was not acknowledged is sent again."""
         key = self.settings.keys.inbound_of(session)
+        flying: deque[tuple[Entry, asyncio.Future[str]]] = deque()
         for n, at in enumerate(times):
-            await asyncio.sleep(max(0.0, at - self.world.now))
-            event = MessageReceived(frame={"n": n})
+            await self._until(at, key, flying)
             id_ = derived(session, f"frame/{n}")
-            unconfirmed.append(Entry.of(event, id=id_, ts=n, session=session, gateway=GATEWAY))
-            if n + 1 < len(times) and times[n + 1] <= self.world.now:
-                continue  # They leave together.
-            while unconfirmed:
-                waits = [self.appender.append(key, entry) for entry in unconfirmed]
-                results = await asyncio.gather(*waits, return_exceptions=True)
-                lost = [i for i, result in enumerate(results) if isinstance(result, LogUnavailable)]
-                if not lost:
-                    break
-                unconfirmed = unconfirmed[lost[0] :]
-                await asyncio.sleep(0.3)
-            unconfirmed.clear()
+            entry = Entry.of(MessageReceived(frame={"n": n}), id=id_, ts=n, session=session, gateway=GATEWAY)
+            flying.append((entry, self.appender.append(key, entry)))
+        await self._until(inf, key, flying)
         self.writing -= 1
+
+    async def _until(self, at: float, key: str, flying: deque[tuple[Entry, asyncio.Future[str]]]) -> None:
+        """Until `at`, or until all is acknowledged: from the first that was not on, in order, send again."""
+        while True:
+            while flying and flying[0][1].done() and flying[0][1].exception() is None:
+                flying.popleft()
+            left = at - self.world.now
+            if flying and flying[0][1].done():
+                await asyncio.wait([future for _, future in flying])
+                again = [entry for entry, future in flying if future.exception() is not None]
+                await asyncio.sleep(0.3)
+                flying.clear()
+                flying += [(entry, self.appender.append(key, entry)) for entry in again]
+            elif left <= 0 or not (flying or left < inf):
+                return
+            elif flying:
+                await asyncio.wait([flying[0][1]], timeout=left if left < inf else None)
+            else:
+                await asyncio.sleep(left)
 
     async def _follow(self) -> None:
         stream = self.settings.keys.delivery(GATEWAY)

@@ -6,12 +6,13 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from runtime.settings import Settings
 from tests.simulation import check, inside
-from tests.simulation.network import Network, Weather
-from tests.simulation.plan import FAULTS_END_S, Fault, Plan, plan
+from tests.simulation.network import Link, Network, Weather
+from tests.simulation.plan import FAULTS_END_S, SENT, Fault, Plan, plan
 from tests.simulation.processes import GROUP, ROUTER, Application, Gateway, Owner, Running
 from tests.simulation.twin.server import Server
 from tests.simulation.world import EPOCH_S, Runaway, World
@@ -65,18 +66,20 @@ class Simulation:
         try:
             self.world.run(lambda: self.world.now >= FAULTS_END_S, FAULTS_END_S)
             self._heal()
-            if not self.world.run(lambda: check.drained(self) and check.settled(self), self.world.now + _DRAIN_S):
-                return ["not drained", *check.wrong(self)]
+            drained = self.world.run(lambda: check.drained(self) and check.settled(self), self.world.now + _DRAIN_S)
             problems = [problem for owner in self._of("") if (problem := owner.problem())]
+            if not drained:
+                return ["not drained", *problems, *check.wrong(self)]
             for owner in self.running:
                 owner.stop()
             stopped = self.world.run(lambda: all(o.stopped for o in self.running), self.world.now + _STOP_S)
+            errors = [error for process in self.world.processes for error in process.errors]
             # What was on its way in the moment of the stop arrives, and ends by itself.
+            self.gateway.die(silent=True)
             lapsed = self.world.now + _LAPSE_S
-            self.world.run(lambda: self.world.now >= lapsed, lapsed)
+            self.world.run(lambda: self.world.now >= lapsed, lapsed, _LAPSE_S)
         except Runaway as error:
             return [f"something runs in circles {error}"]
-        errors = [error for process in self.world.processes for error in process.errors]
         return [*problems, *errors, *([] if stopped else ["not stopped"]), *check.wrong(self)]
 
     def _join(self, kind: str) -> None:
@@ -95,34 +98,40 @@ class Simulation:
     def _do(self, fault: Fault) -> None:
         there: list[Running] = [*self._of(fault.group)] if fault.group else [self.gateway]
         if fault.kind == "join":
+            self.faults["join"] += 1
             self._join(fault.group)
-        elif not there:
-            return
-        else:
-            if fault.kind == "caught" and fault.group:
+        elif there:
+            if fault.catches and fault.group:
                 there = [o for o in self._of(fault.group) if o.group is not None and o.group.owned()] or there
             self._do_to(there[int(fault.who * len(there))], fault)
-        self.faults[fault.kind] += 1
 
     def _do_to(self, one: Running, fault: Fault) -> None:
         self.world.say(f"{one.name}: {fault}")
+        if fault.catches:
+            self.network.catch[one.process] = SENT[fault.catches], lambda link: self._act(one, fault, link)
+        else:
+            self._act(one, fault, None)
+
+    def _act(self, one: Running, fault: Fault, link: Link | None) -> None:
+        self.faults[f"{fault.kind} at {fault.catches}" if link else fault.kind] += 1
+        self.world.say(f"{one.name}: {fault.kind}")
         match fault.kind:
             case "pause":
                 self._pause(one, fault)
-            case "caught":
-                self.network.catch[one.process] = fault.catches, lambda: self._pause(one, fault)
+            case "stuck" if link is not None:
+                link.hold(self.world.now + fault.seconds)
             case "cut":
-                for link in self.network.of(one.process):
-                    link.cut()
+                for each in [link] if link else self.network.of(one.process):
+                    each.cut()
             case "stop" if isinstance(one, Owner):
                 one.stop()
-            case "die" | "vanish" if isinstance(one, Owner):
-                one.die(silent=fault.kind == "vanish")
+            case "die" | "vanish" if isinstance(one, Owner) and one in self.running:
+                one.die(silent=fault.kind == "vanish", unsent=fault.holds)
                 self.running.remove(one)
 
     def _pause(self, one: Running, fault: Fault) -> None:
         until = self.world.now + fault.seconds
-        one.process.paused = True
+        one.process.pause()
         if fault.holds:
             for link in self.network.of(one.process):
                 link.hold(until + self.network.latency())
@@ -130,7 +139,7 @@ class Simulation:
 
     def _wake(self, one: Running) -> None:
         if one.process.paused:
-            one.process.paused = False
+            one.process.resume()
             self.world.say(f"{one.name} wakes")
 
     def _heal(self) -> None:
@@ -152,5 +161,6 @@ def simulate(seed: int, *, trace: bool = False) -> Result:
     return Result(seed, simulation.plan, violations, simulation.faults, world.now, world.trace or [])
 
 
+@cache
 def _settings(partitions: int) -> Settings:
     return Settings(partitions=partitions, lease_seconds=3.0, drain_seconds=10.0, _env_file=None)

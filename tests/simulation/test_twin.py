@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import redis.asyncio as aioredis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-from egress.operations import End, Grant, Look, Operation, Publish
+from egress.operations import End, Grant, Look, Operation, Publish, Suspend
 from egress.topics.store import TopicStore
+from runtime.bus.servers import connect
 from runtime.settings import Settings
+from schemas.events import Position
+from tests.simulation.client import attach, execute
 from tests.simulation.network import Network
 from tests.simulation.twin.resp import Failure
 from tests.simulation.twin.server import Server
-from tests.simulation.world import World
+from tests.simulation.world import EPOCH_S, World
 from tests.support.redis_server import redis_server
 
 KEYS = ("a", "b")
@@ -51,6 +56,9 @@ def _command(chance: random.Random, ids: list[bytes]) -> tuple[Any, ...]:
             ("LRANGE", f"l{key}", number, -1),
             ("LTRIM", f"l{key}", -3, -1),
             ("LLEN", f"l{key}"),
+            ("LINDEX", f"l{key}", 0),
+            ("LINDEX", f"l{key}", 7),
+            ("LPOP", f"l{key}"),
             ("GET", f"l{key}"),
             *[("XADD", "t", "*", "n", name)] * 4,
             ("XGROUP", "CREATE", "t", "g", "0", "MKSTREAM"),
@@ -140,15 +148,25 @@ def _operation(chance: random.Random, number: int) -> Operation:
     topic, session = chance.choice(("channel:a", "channel:presence-b")), chance.choice(NAMES)
     member = b'{"id":"u"}' if "presence" in topic else None
     id_ = f"id{chance.randint(0, number)}"
-    match chance.randint(0, 3):
+    match chance.randint(0, 4):
         case 0:
             return Grant(
-                topic, f"g{id_}", session, f"gw{chance.randint(0, 1)}", "u", member, None, chance.random() < 0.3
+                topic,
+                f"g{id_}",
+                session,
+                f"gw{chance.randint(0, 1)}",
+                "u",
+                member,
+                Position(epoch="e", offset=chance.randint(-1, 5)) if chance.random() < 0.3 else None,
+                generation=chance.choice((1, 1, 2, 3)),
+                limited=chance.random() < 0.3,
             )
         case 1:
             return End(topic, f"e{id_}", session)
         case 2:
             return Look(topic)
+        case 3:
+            return Suspend(topic, f"s{id_}", session, chance.choice((1, 1, 2)))
     return Publish(topic, f"p{id_}", b"x")
 
 
@@ -166,6 +184,75 @@ async def test_topics_answer_as_on_the_server() -> None:
             expected = await _run(TopicStore(client, settings, _Clock()), batches)
             assert _on_the_twin(settings, batches) == expected, seed
         await client.aclose()
+
+
+async def test_clients_are_told_as_by_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors, errors in transactions, and ended connections look the same to the project's code as over a socket."""
+    async with redis_server(appendonly="no") as real:
+        settings = Settings(redis_url=real.url, _env_file=None)
+        client = connect(settings)
+        expected = await _told(client)
+        await client.aclose()
+    monkeypatch.setattr(aioredis.Redis, "execute_command", execute)
+    world = World(0)
+    server = Server(world.milliseconds, lambda ms, then: world.at(ms / 1000 - EPOCH_S, then))
+    process = world.process("any")
+    client = connect(settings)
+    attach(client, Network(world, server.connect), process)
+    task = process.create_task(_told(client))
+    assert world.run(task.done, 60)
+    assert task.result() == expected
+
+
+async def _told(client: aioredis.Redis) -> list[str]:
+    """What a client gets for commands of which many fail."""
+    reading = aioredis.Redis(connection_pool=client.connection_pool, single_connection_client=True)
+    number = await reading.client_id()
+    waits: Any = {"t": "$"}
+    steps: list[Callable[[], Any]] = [
+        lambda: client.evalsha("0" * 40, 0),
+        lambda: client.set("s", "x"),
+        lambda: client.rpush("s", "y"),
+        lambda: client.xgroup_create("t", "g", id="0", mkstream=True),
+        lambda: client.xgroup_create("t", "g", id="0"),
+        lambda: client.xreadgroup("none", "owner", {"t": ">"}),
+        lambda: _pipelined(client, transaction=True).execute(raise_on_error=False),
+        lambda: _pipelined(client, transaction=False).execute(),
+        lambda: client.client_kill_filter(_id=str(number)),
+        lambda: reading.get("s"),
+        lambda: reading.get("s"),
+        lambda: _ended(client, reading, waits),
+        lambda: reading.get("s"),
+    ]
+    told = [await _attempt(step) for step in steps]
+    await reading.aclose()
+    return told
+
+
+def _pipelined(client: aioredis.Redis, *, transaction: bool) -> Any:
+    pipeline = client.pipeline(transaction=transaction)
+    pipeline.set("s", "x")
+    pipeline.rpush("s", "y")
+    return pipeline
+
+
+async def _ended(client: aioredis.Redis, reading: aioredis.Redis, streams: Any) -> Any:
+    """A read that blocks, and whose connection is ended then."""
+    number = await reading.client_id()
+    read: asyncio.Future[Any] = asyncio.ensure_future(reading.xread(streams, block=5000))
+    while not read.done():
+        await client.client_kill_filter(_id=str(number))
+        await asyncio.sleep(0.01)
+    return await read
+
+
+async def _attempt(step: Callable[[], Any]) -> str:
+    try:
+        answer = await step()
+    except RedisError as error:
+        return type(error).__name__
+    answers = answer if isinstance(answer, list) else [answer]
+    return str([type(one).__name__ if isinstance(one, Exception) else one for one in answers])
 
 
 class _Clock:
@@ -188,8 +275,8 @@ def _on_the_twin(settings: Settings, batches: list[list[Operation]]) -> list[str
     world = World(0)
     server = Server(world.milliseconds, lambda *_: None)
     process = world.process("router")
-    client = aioredis.Redis.from_url(settings.redis_url)
-    Network(world, server.connect).attach(client, process)
+    client = connect(settings)
+    attach(client, Network(world, server.connect), process)
     task = process.create_task(_run(TopicStore(client, settings, _Clock()), batches))
     assert world.run(task.done, 60)
     result: list[str] = task.result()

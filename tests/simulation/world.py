@@ -11,7 +11,9 @@ import asyncio
 import heapq
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any, Final
 
 #: Virtual Unix time at the beginning, in seconds.
@@ -28,79 +30,147 @@ class SimulatedTask(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address."""
 
     _numbers = itertools.count()
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
-        self._number = next(self._numbers)
-        super().__init__(coro, loop=loop, **options)
+    _number: int
 
     def __hash__(self) -> int:
-        return self._number
+        # asyncio asks for it when it makes the task: before anything could be set.
+        try:
+            return self._number
+        except AttributeError:
+            self._number = next(self._numbers)
+            return self._number
 
 
-def _task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-    task = SimulatedTask(coro, loop=loop, **options)
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # a process that dies takes its tasks along
-    return task
+class Handle:
+    """A callback of a process; called by the world when its time has come."""
+
+    __slots__ = ("_process", "args", "callback", "cancelled", "context")
+
+    def __init__(self, process: Process, callback: Callable[..., object], args: Any, context: Context | None) -> None:
+        self._process = process
+        self.callback = callback
+        self.args = args
+        self.context = copy_context() if context is None else context  # An empty one is false.
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """It is passed over when its turn comes."""
+        self.cancelled = True
+
+    def __call__(self) -> None:
+        if not self.cancelled:
+            self._process.ready(self)
 
 
-class Process(asyncio.BaseEventLoop):
-    """The event loop of one process. It is run by `World`, one turn at a time."""
+class Process(asyncio.AbstractEventLoop):
+    """The event loop of one process: as much of one as is needed. It is run by `World`, one turn at a time."""
 
     def __init__(self, world: World, name: str) -> None:
-        super().__init__()
         self._world = world
-        self._ready: Any
-        self._scheduled: Any
+        self._ready: deque[Handle] = deque()
+        self._awake = False
         self.name = name
         self.alive = True
         self.paused = False
         self.errors: list[str] = []
         """What no task took: exceptions of callbacks and of tasks that nobody awaited."""
-        self.set_task_factory(_task)
-        self.set_exception_handler(self._note)
+
+    def pause(self) -> None:
+        """Run nothing more, from the next callback on."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on; what was to happen meanwhile happens now."""
+        self.paused = False
+        self._wake()
+
+    def rest(self) -> None:
+        """Have no turn for now."""
+        if self._awake:
+            self._awake = False
+            self._world.awake.remove(self)
+
+    def ready(self, handle: Handle) -> None:
+        """Have it run in the next turn."""
+        self._ready.append(handle)
+        self._wake()
+
+    def receive(self, look: Callable[[], None]) -> None:
+        """Something arrived, and is looked at as soon as the process runs."""
+        if self.paused:
+            self.call_soon(look)
+        elif self.alive:
+            look()
+
+    def turn(self) -> None:
+        """What asyncio does in one turn: what is ready now runs."""
+        ready = self._ready
+        outside = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        try:
+            for _ in range(len(ready)):
+                if self.paused or not self.alive:
+                    break
+                handle = ready.popleft()
+                if handle.cancelled:
+                    continue
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (SystemExit, KeyboardInterrupt, Runaway):
+                    raise
+                except BaseException as error:  # As asyncio does: it ends the callback, not the loop.
+                    self.call_exception_handler({"message": f"in {handle.callback!r}", "exception": error})
+        finally:
+            asyncio._set_running_loop(outside)
+        if self.paused or not ready:
+            self.rest()
+
+    def _wake(self) -> None:
+        if not self._awake and self._ready and self.alive and not self.paused:
+            self._awake = True
+            self._world.awake.append(self)
+
+    # What asyncio asks of a loop.
 
     def time(self) -> float:
         return self._world.now
 
-    def receive(self, callback: Callable[[], None]) -> None:
-        """Something arrived; it is looked at in the next turn."""
-        if self.alive:
-            self.call_soon(callback)
+    def call_soon(  # type: ignore[override]  # its handles are our own
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> Handle:
+        handle = Handle(self, callback, args, context)
+        self._ready.append(handle)
+        if not self._awake:
+            self._wake()
+        return handle
 
-    def wakes(self) -> float | None:
-        """When there is something to do; None: never."""
-        if self._ready:
-            return self._world.now
-        scheduled = self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-        return scheduled[0]._when if scheduled else None
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> Handle:
+        return self.call_at(self._world.now + delay, callback, *args, context=context)
 
-    def turn(self) -> None:
-        """What asyncio does in one turn: timers that are due become ready, then what is ready runs."""
-        now = self._world.now
-        while self._scheduled and self._scheduled[0]._when <= now:
-            handle = heapq.heappop(self._scheduled)
-            handle._scheduled = False
-            if not handle._cancelled:
-                self._ready.append(handle)
-        outside = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
-        try:
-            for _ in range(len(self._ready)):
-                handle = self._ready.popleft()
-                if not handle._cancelled:
-                    handle._run()
-        finally:
-            asyncio._set_running_loop(outside)
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> Handle:
+        handle = Handle(self, callback, args, context)
+        self._world.at(when, handle)
+        return handle
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is passed over when its time comes."""
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
 
-    def _write_to_self(self) -> None:
-        """There is no selector to wake."""
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> Any:  # type: ignore[override]
+        task = SimulatedTask(coro, loop=self, **options)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # a process that dies takes its tasks along
+        return task
 
-    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def get_debug(self) -> bool:
+        return False
+
+    def is_closed(self) -> bool:
+        return not self.alive
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self.alive and (error := context.get("exception")) is not None:
             self.errors.append(f"{self.name}: {context['message']}: {error!r}")
 
@@ -112,6 +182,8 @@ class World:
         self.now = 0.0
         self.random = random.Random(seed)
         self.processes: list[Process] = []
+        self.awake: list[Process] = []
+        """Those that have something to run now."""
         self.trace: list[str] | None = None
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -130,7 +202,7 @@ class World:
 
     def process(self, name: str) -> Process:
         """A new process."""
-        process = Process(self, name)
+        process = Process(self, name)  # type: ignore[abstract]  # it has what is asked of it
         self.processes.append(process)
         return process
 
@@ -138,6 +210,7 @@ class World:
         """Its callbacks never run again."""
         process.alive = False
         self.processes.remove(process)
+        process.rest()
 
     def say(self, text: str) -> None:
         """Write down what happens, if anybody wants to know."""
@@ -146,23 +219,19 @@ class World:
 
     def run(self, until: Callable[[], bool], deadline: float, every: float = 0.25) -> bool:
         """Let time go on until `until` holds, which is looked at now and then; False at `deadline`."""
-        look, turns = self.now, 0
+        look, turns, events, awake, chance = self.now, 0, self._events, self.awake, self.random.random
         while True:
             if self.now >= look:
                 if until():
                     return True
                 look = self.now + every
-            awake = [p for p in self.processes if not p.paused and (at := p.wakes()) is not None and at <= self.now]
-            if self._events and self._events[0][0] <= self.now:
-                heapq.heappop(self._events)[2]()
+            if events and events[0][0] <= self.now:
+                heapq.heappop(events)[2]()
             elif awake:
-                (awake[0] if len(awake) == 1 else self.random.choice(awake)).turn()
+                awake[int(chance() * len(awake)) if len(awake) > 1 else 0].turn()
             else:
                 turns = 0
-                times = [at for p in self.processes if not p.paused and (at := p.wakes()) is not None]
-                if self._events:
-                    times.append(self._events[0][0])
-                following = min([*times, look])
+                following = min(events[0][0], look) if events else look
                 if following > deadline:
                     return until()
                 self.now = max(self.now, following)

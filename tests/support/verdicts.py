@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -36,6 +37,7 @@ class Verdicts:
         self._keys = keys
         self._gateway = gateway
         self._ids = itertools.count(1)
+        self._published: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -52,7 +54,8 @@ class Verdicts:
         """Deliver frames to the members of a channel."""
         pipeline = self._client.pipeline(transaction=False)
         for frame in frames:
-            event = PublicationDelivery(frame=frame, epoch=EPOCH, offset=next(self._ids))
+            self._published[channel] += 1
+            event = PublicationDelivery(frame=frame, epoch=EPOCH, offset=self._published[channel])
             self._add(pipeline, event, self._gateway, topic=channel_topic(channel))
         await pipeline.execute()
 
@@ -89,7 +92,9 @@ class Verdicts:
             joined = SubscribedDelivery(epoch=EPOCH, offset=0)
             self._add(pipeline, joined, entry.gateway, topic=user_topic(USER), session=entry.session)
         elif isinstance(event, SubscribeRequested):
-            grant = SubscribedDelivery(epoch=EPOCH, offset=0, stream=event.stream, frame_id=event.frame_id)
+            grant = SubscribedDelivery(
+                epoch=EPOCH, offset=self._published[event.channel], stream=event.stream, frame_id=event.frame_id
+            )
             self._add(pipeline, grant, entry.gateway, topic=channel_topic(event.channel), session=entry.session)
 
     def _add(self, pipeline: Any, event: Event, gateway: str, **context: str) -> None:

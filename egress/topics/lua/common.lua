@@ -1,10 +1,10 @@
 -- What every script of a topic begins with. All keys carry the topic's hash tag, so a script stays in one slot.
 -- KEYS: state, history, seen, seen before, gateways, subscribers, members
--- ARGV: 1 id of the causing entry, 2 now (Unix ms), 3 epoch for a topic that has none yet, then the script's own
--- Constants: WINDOW for how long repeats are recognised, IDLE_HISTORY and IDLE_STATE how long an idle topic keeps
---       these (ms), KEPT how many publications a history holds, MOST how many sessions a user has (0: any number)
+-- ARGV: 1 id of the causing entry, 2 now (Unix ms), 3 epoch for a topic that has none yet, 4 how many publications the
+--       history holds, 5 for how long (ms), then the script's own
+-- Constants: WINDOW for how long repeats are recognised (ms), MOST how many sessions a user has (0: any number)
 local STATE, HISTORY, SEEN, SEEN_BEFORE, GATEWAYS, SUBSCRIBERS, MEMBERS = unpack(KEYS)
-local ID, NOW, FRESH = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local ID, NOW, FRESH, KEPT, AGE = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
 -- Epoch, last offset, and when `seen` was begun.
 local function open()
@@ -39,8 +39,17 @@ end
 
 -- An idle topic ends by itself. Its state outlives what is remembered of it, so that a repeat never meets a new epoch.
 local function idle()
-  redis.call('PEXPIRE', HISTORY, IDLE_HISTORY)
-  redis.call('PEXPIRE', STATE, IDLE_STATE)
+  redis.call('PEXPIRE', HISTORY, AGE)
+  redis.call('PEXPIRE', STATE, math.max(AGE, 2 * WINDOW))
+end
+
+-- A publication is stored as `ms:payload`. Those that are too old go when somebody looks.
+local function forget_old()
+  local oldest = redis.call('LINDEX', HISTORY, 0)
+  while oldest and tonumber(string.match(oldest, '^%d+')) <= NOW - AGE do
+    redis.call('LPOP', HISTORY)
+    oldest = redis.call('LINDEX', HISTORY, 0)
+  end
 end
 
 local function leave_gateway(gateway)

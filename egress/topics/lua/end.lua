@@ -1,7 +1,7 @@
--- ARGV: 4 session
+-- ARGV: 6 session
 -- Gives {gateway the session had (empty: it was no subscriber), description of the member that left or '', gateways}.
 local known = remembered()
-local record = redis.call('HGET', SUBSCRIBERS, ARGV[4])
+local record = redis.call('HGET', SUBSCRIBERS, ARGV[6])
 local gateway, left = '', false
 if known then
   gateway, left = string.match(known, '^([^\n]*)\n(.*)$')
@@ -9,7 +9,7 @@ elseif record then
   local _, _, turned = open()
   local subscriber = cjson.decode(record)
   gateway = subscriber.gateway
-  redis.call('HDEL', SUBSCRIBERS, ARGV[4])
+  redis.call('HDEL', SUBSCRIBERS, ARGV[6])
   leave_gateway(gateway)
   left = leave_presence(subscriber.presence)
   remember(gateway .. '\n' .. (left or ''), turned)

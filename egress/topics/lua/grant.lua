@@ -1,10 +1,10 @@
--- ARGV: 4 session, 5 gateway, 6 the subscriber's record (JSON), 7 its key among the members (empty: no presence),
---       8 its description, 9 epoch and 10 offset to recover from (empty: nowhere), 11 whether MOST holds here ('1'),
---       12 the generation of the session's connection
+-- ARGV: 6 session, 7 gateway, 8 the subscriber's record (JSON), 9 its key among the members (empty: no presence),
+--       10 its description, 11 epoch and 12 offset to recover from (empty: nowhere), 13 whether MOST holds here ('1'),
+--       14 the generation of the session's connection
 -- Gives {epoch, offset, whether recovered, missed payloads, whether joined, gateways, members, former gateway}, or {}
 -- when this grant was handled before and has ended since, or when the subscription is that of a later connection: what
--- is late must not bring it back. A request that a later connection repeats is a new one. {MOST} when there are as many subscribers; a refusal is remembered too, or its repeat
--- would subscribe a session that was told to go.
+-- is late must not bring it back. A request that a later connection repeats is a new one. {MOST} when there are as many
+-- subscribers; a refusal is remembered too, or its repeat would subscribe a session that was told to go.
 
 -- Whether one more session may be connected: those that wait to be resumed do not count, up to as many as may be.
 local function full(known)
@@ -20,7 +20,7 @@ local function full(known)
 end
 
 local epoch, last, turned = open()
-local session, gateway, key, generation = ARGV[4], ARGV[5], ARGV[7], tonumber(ARGV[12])
+local session, gateway, key, generation = ARGV[6], ARGV[7], ARGV[9], tonumber(ARGV[14])
 local record = redis.call('HGET', SUBSCRIBERS, session)
 local before = record and cjson.decode(record) or { generation = 0 }
 local known = remembered()
@@ -34,7 +34,7 @@ elseif known and not record then
 elseif known and before.generation == generation then
   local at, mark, was = string.match(known, '^(%d+)(j?)@?(.*)$')
   offset, joined, former = tonumber(at), mark == 'j', was
-elseif ARGV[11] == '1' and (not record or before.away) and full(record) then
+elseif ARGV[13] == '1' and (not record or before.away) and full(record) then
   remember('full' .. MOST, turned)
   return { MOST }
 else
@@ -47,17 +47,18 @@ else
   end
   if before.presence ~= key then
     leave_presence(before.presence)
-    joined = key ~= '' and enter_presence(key, ARGV[8])
+    joined = key ~= '' and enter_presence(key, ARGV[10])
   end
-  redis.call('HSET', SUBSCRIBERS, session, ARGV[6])
+  redis.call('HSET', SUBSCRIBERS, session, ARGV[8])
   redis.call('PERSIST', STATE)
   redis.call('PERSIST', HISTORY)
   remember(offset .. (joined and 'j' or '') .. (former ~= '' and '@' .. former or ''), turned)
 end
 
+forget_old()
 -- The history ends at `last`, which for a repeated grant may be after `offset`.
-local from, recovered, missed = tonumber(ARGV[10]), 0, {}
-if from and ARGV[9] == epoch and from >= 0 and from <= offset then
+local from, recovered, missed = tonumber(ARGV[12]), 0, {}
+if from and ARGV[11] == epoch and from >= 0 and from <= offset then
   if from == offset then
     recovered = 1
   elseif last - redis.call('LLEN', HISTORY) <= from then

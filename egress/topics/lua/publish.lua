@@ -1,4 +1,4 @@
--- ARGV: 4 payload
+-- ARGV: 6 payload
 -- Gives {epoch, offset, whether it is a repeat, gateways}.
 local epoch, offset, turned = open()
 local gateways = redis.call('HKEYS', GATEWAYS)
@@ -8,8 +8,9 @@ if known then
 end
 -- The history first: should it not be a list, nothing was counted yet.
 if KEPT > 0 then
-  redis.call('RPUSH', HISTORY, ARGV[4])
+  redis.call('RPUSH', HISTORY, ARGV[2] .. ':' .. ARGV[6])
   redis.call('LTRIM', HISTORY, -KEPT, -1)
+  forget_old()
 end
 offset = redis.call('HINCRBY', STATE, 'offset', 1)
 remember(offset, turned)

@@ -157,6 +157,20 @@ def _ltrim(store: Store, args: list[bytes]) -> Any:
     return OK
 
 
+def _lindex(store: Store, args: list[bytes]) -> Any:
+    found = _slice(store.of(args[0], Items) or Items(), args[1], args[1])
+    return found[0] if found else None
+
+
+def _lpop(store: Store, args: list[bytes]) -> Any:
+    found = store.of(args[0], Items)
+    if found is None:
+        return None
+    popped = found.pop(0)
+    store.tidy(args[0])
+    return popped
+
+
 COMMANDS: Final[dict[bytes, Callable[[Store, list[bytes]], Any]]] = {
     b"SET": _set,
     b"GET": _get,
@@ -187,6 +201,8 @@ COMMANDS: Final[dict[bytes, Callable[[Store, list[bytes]], Any]]] = {
     b"ZREMRANGEBYSCORE": _zremrangebyscore,
     b"RPUSH": _rpush,
     b"LTRIM": _ltrim,
+    b"LINDEX": _lindex,
+    b"LPOP": _lpop,
     b"LLEN": lambda store, args: len(store.of(args[0], Items) or ()),
     b"LRANGE": lambda store, args: _slice(store.of(args[0], Items) or Items(), args[1], args[2]),
 }

@@ -73,6 +73,9 @@ class Scripts:
         return self._to_lua(self._call(command))
 
     def _to_lua(self, answer: Any) -> Any:
+        kind = type(answer)
+        if kind is bytes or kind is int:
+            return answer
         if answer is None:
             return False
         if isinstance(answer, Status):

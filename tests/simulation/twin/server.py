@@ -9,7 +9,7 @@ import hiredis
 
 from tests.simulation.twin import commands, stream_commands
 from tests.simulation.twin.lua import Scripts
-from tests.simulation.twin.resp import OK, Failure, Status, encode
+from tests.simulation.twin.resp import OK, Failure, Status
 from tests.simulation.twin.store import Store
 from tests.simulation.twin.stream_commands import Blocked
 
@@ -20,8 +20,8 @@ COMMANDS: Final[dict[bytes, Command]] = {**commands.COMMANDS, **stream_commands.
 class Connection(Protocol):
     """The way to a client."""
 
-    def send(self, data: bytes) -> None:
-        """An answer."""
+    def send(self, answers: list[Any]) -> None:
+        """Answers, as values: None, int, bytes, list, dict, Status or Failure."""
 
     def end(self) -> None:
         """No more answers."""
@@ -59,14 +59,14 @@ class Client:
                 self.blocked = answer
                 self._server.block(self, answer)
             else:
-                answers.append(encode(answer))
+                answers.append(answer)
         if answers:
-            self._connection.send(b"".join(answers))
+            self._connection.send(answers)
 
     def unblock(self, answer: Any) -> None:
         """The read that blocked has its answer."""
         self.blocked = None
-        self._connection.send(encode(answer))
+        self._connection.send([answer])
         self._go_on()
 
     def closed(self) -> None:

@@ -40,6 +40,7 @@ WITHOUT_DEFAULT: Final = {
     "secret",
     "previous_secrets",
     "allowed_origins",
+    "channel_history",
     "trusted_proxies",
     "tls_cert",
     "tls_key",

@@ -67,8 +67,11 @@ class FakeMember:
     def lost(self) -> None:
         self.told.append("lost")
 
-    def tick(self) -> None:
-        self.told.append("tick")
+    def missed(self) -> None:
+        self.told.append("missed")
+
+    def hold(self, away: bool) -> None:
+        self.told.append(("hold", away))
 
 
 TOPIC = "channel:presence-room"
@@ -240,3 +243,24 @@ def test_a_verdict_for_a_connection_that_is_gone_is_reported() -> None:
     event = AuthenticatedDelivery(user="7", generation=2, connection="gone")
     assert hub.deliver(Entry.of(event, id="d", ts=1, topic="session:a", session="a")) == "gone"
     assert unclaimed == ["a 2"]
+
+
+def test_a_hole_sends_the_topics_sessions_back_for_what_they_missed() -> None:
+    """Where offsets are missing nobody is given what comes after as if nothing were wrong."""
+    world = World()
+    assert world.deliver(publication(1)) == "delivered"
+    assert world.deliver(publication(3)) == "missed"
+    assert world.a.told[-1] == world.b.told[-1] == "missed"
+    assert world.out.told == []
+    assert world.deliver(publication(4)) == "delivered"
+    assert world.deliver(publication(1, epoch="f")) == "delivered"
+
+
+def test_a_grant_that_is_ahead_shows_a_hole_too() -> None:
+    """Who joins begins there; who was there before it has missed what lies between."""
+    world = World()
+    world.deliver(publication(1))
+    world.deliver(SubscribedDelivery(epoch="e", offset=5), session="out")
+    assert world.a.told[-1] == world.b.told[-1] == "missed"
+    assert world.out.told == [("subscribed", "presence-room")]
+    assert world.deliver(publication(6)) == "delivered"

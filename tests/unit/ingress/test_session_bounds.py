@@ -133,3 +133,19 @@ def test_a_session_ends_with_its_token() -> None:
     client.session.tick(at(10))
     assert [close.code for close in client.collect().closes] == [3005]
     assert client.last["reconnect"] is True
+
+
+def test_the_silence_of_a_client_that_is_not_read_says_nothing() -> None:
+    """While the log holds a session back no pong is missed; when it is read again it is asked anew."""
+    client = Client().open()
+    client.session.tick(at(26))
+    client.session.listen(False, at(27))
+    client.session.tick(at(60))
+    client.session.tick(at(90))
+    assert client.collect().closes == []
+    client.session.listen(True, at(91))
+    client.session.tick(at(115.9))
+    client.session.tick(at(116))
+    assert client.collect().last == {"type": "ping"}
+    client.session.tick(at(124))
+    assert [close.code for close in client.collect().closes] == [3012]
