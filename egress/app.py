@@ -96,7 +96,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     telemetry = Telemetry.from_settings(settings, "egress")
     client = connect(settings)
     appender = Appender(client, assurance=Assurance.of(settings.ack))
-    store, directory = TopicStore(client, settings, now_ms), Directory(client, keys)
+    store, directory = TopicStore(client, settings), Directory(client, keys)
     deliveries = DeliveryStreams(client, appender, settings)
     streams = _streams(settings, client, appender, telemetry, store, directory, deliveries)
     reaper = Reaper(settings, client, directory, deliveries, now_ms)
@@ -104,7 +104,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     health.add(connection.problem)
     health.add(streams.problem)
     health.add(reaper.problem)
-    trimmer = Trimmer(client, settings, streams.groups["router"].owned, now_ms)
+    trimmer = Trimmer(client, settings, streams.groups["router"].owned)
     health.warn(trimmer.warning)
     services = Services(
         Publisher(appender, keys, telemetry, now_ms),

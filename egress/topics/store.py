@@ -47,8 +47,8 @@ _TOPICS_OWN: Final = ("WRONGTYPE", "user_script")
 class TopicStore:
     """Topics: their history, subscribers, members and interested gateways."""
 
-    def __init__(self, client: aioredis.Redis, settings: Settings, clock: Callable[[], int]) -> None:
-        """`clock` gives Unix ms; scripts are told the time and never look for it."""
+    def __init__(self, client: aioredis.Redis, settings: Settings, clock: Callable[[], int] | None = None) -> None:
+        """`clock` gives Unix ms; without one the time is that of Redis."""
         self._client = client
         self._keys = settings.keys
         self._clock = clock
@@ -88,7 +88,8 @@ class TopicStore:
         return [session.decode() for session in raw]
 
     async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
-        now, fresh = b"%d" % self._clock(), secrets.token_hex(4).encode()
+        now = b"%d" % self._clock() if self._clock is not None else b""
+        fresh = secrets.token_hex(4).encode()
         commands = [self._command(one, now, fresh) for one in operations]
         if (server := only_server(self._client)) is not None:
             return await self._at(server, commands)

@@ -32,19 +32,22 @@ AGE = Gauge("headgate_group_age_seconds", "Age of the oldest entry that a group 
 
 TICK_S: Final = 1.0
 
-#: KEYS: the log, its dead letters. ARGV: 1 ids below it are old enough to go, 2 most entries, 0 for any number,
-#: 3 dead letters below this id go, 4… the groups that must exist.
-#: Gives {trimmed, dropped, expired, {group, backlog, ms of the oldest entry not handled or -1, …}}.
+#: KEYS: the log, its dead letters. ARGV: 1 now (Unix ms; empty: as Redis has it), 2 how long entries and 3 dead letters
+#: are kept (ms; 0: dead letters stay), 4 most entries, 0 for any number, 5… the groups that must exist.
+#: Gives {trimmed, dropped, expired, {group, backlog, age of the oldest entry not handled (ms) or -1, …}}.
 _TRIM: Final = """
+local now=tonumber(ARGV[1])
+if not now then local time=redis.call('TIME') now=time[1]*1000+math.floor(time[2]/1000) end
+local function before(ms) return string.format('%.0f-0',math.max(0,now-ms)) end
 local function parts(id) local ms,seq=string.match(id,'^(%d+)-(%d+)$') return ms,seq end
 local function less(a,b)
   local am,as=parts(a) local bm,bs=parts(b)
   if am~=bm then return #am<#bm or (#am==#bm and am<bm) end
   return #as<#bs or (#as==#bs and as<bs)
 end
-local expired=redis.call('XTRIM',KEYS[2],'MINID',ARGV[3])
+local expired=ARGV[3]=='0' and 0 or redis.call('XTRIM',KEYS[2],'MINID',before(ARGV[3]))
 local missing={} local count=0
-for i=4,#ARGV do missing[ARGV[i]]=true count=count+1 end
+for i=5,#ARGV do missing[ARGV[i]]=true count=count+1 end
 if redis.call('EXISTS',KEYS[1])==0 then return {0,0,expired,{}} end
 local low=nil local groups={}
 for _,raw in ipairs(redis.call('XINFO','GROUPS',KEYS[1])) do
@@ -55,13 +58,14 @@ for _,raw in ipairs(redis.call('XINFO','GROUPS',KEYS[1])) do
   local needs=nil local backlog=g['pending']
   if unread then needs=unread[1] backlog=backlog+math.max(1,g['lag'] or redis.call('XLEN',KEYS[1])) end
   if g['pending']>0 then needs=redis.call('XPENDING',KEYS[1],g['name'])[2] end
-  groups[#groups+1]=g['name'] groups[#groups+1]=backlog groups[#groups+1]=needs and parts(needs) or '-1'
+  groups[#groups+1]=g['name'] groups[#groups+1]=backlog groups[#groups+1]=needs and math.max(0,now-parts(needs)) or -1
   if not needs then local ms,seq=parts(last) needs=ms..'-'..string.format('%.0f',tonumber(seq)+1) end
   if low==nil or less(needs,low) then low=needs end
 end
 if count>0 or low==nil then low='0-0' end
-local trimmed=redis.call('XTRIM',KEYS[1],'MINID','~',less(ARGV[1],low) and ARGV[1] or low)
-local dropped=0 local most=tonumber(ARGV[2])
+local old=before(ARGV[2])
+local trimmed=redis.call('XTRIM',KEYS[1],'MINID','~',less(old,low) and old or low)
+local dropped=0 local most=tonumber(ARGV[4])
 if most>0 and redis.call('XLEN',KEYS[1])>most then
   trimmed=trimmed+redis.call('XTRIM',KEYS[1],'MINID',low)
   if redis.call('XLEN',KEYS[1])>most then dropped=redis.call('XTRIM',KEYS[1],'MAXLEN','~',most) end
@@ -76,8 +80,8 @@ class Lag:
 
     backlog: int
     """Entries that it has not handled."""
-    since: int | None
-    """When the oldest of them was appended (Unix ms); None when there is none."""
+    age: float
+    """Seconds since the oldest of them was appended; 0 when there is none."""
 
 
 class Trimmer:
@@ -88,9 +92,9 @@ class Trimmer:
         client: aioredis.Redis,
         settings: Settings,
         owned: Callable[[], Sequence[int]],
-        clock: Callable[[], int],
+        clock: Callable[[], int] | None = None,
     ) -> None:
-        """`clock` gives Unix ms, close to that of Redis, which made the ids of the entries."""
+        """`clock` gives Unix ms; without one the time is that of Redis, which made the ids of the entries."""
         self._client = client
         self._settings = settings
         self._owned = owned
@@ -121,40 +125,36 @@ class Trimmer:
 
     async def trim(self) -> dict[str, Lag]:
         """Trim what may go now; gives how far each group is behind. Raises RedisError."""
-        keys, now = self._settings.keys, self._clock()
+        keys, limits = self._settings.keys, self._limits()
         removed = await removed_groups(self._client, keys)
         # As a context: a pipeline that fails while it looks for its scripts keeps its connection otherwise.
         async with self._client.pipeline(transaction=False) as pipeline:
             for partition in self._owned():
                 for stream, groups in ((keys.inbound(partition), INBOUND), (keys.outbound(partition), OUTBOUND)):
                     required = [group for group in groups if group not in removed]
-                    args = self._bounds(now) + required
-                    await self._script(keys=[stream, Keys.dead(stream)], args=args, client=pipeline)
+                    await self._script(keys=[stream, Keys.dead(stream)], args=limits + required, client=pipeline)
             answers = await pipeline.execute()
         behind: dict[str, list[Lag]] = defaultdict(list)
         for trimmed, dropped, expired, groups in answers:
             _count(trimmed, dropped, expired)
             for name, backlog, oldest in zip(groups[::3], groups[1::3], groups[2::3], strict=True):
-                behind[name.decode()].append(Lag(backlog, None if oldest == b"-1" else int(oldest)))
+                behind[name.decode()].append(Lag(backlog, max(0, oldest) / 1000))
         return {group: _together(lags) for group, lags in behind.items()}
 
-    def _bounds(self, now: int) -> list[str]:
+    def _limits(self) -> list[str]:
         settings = self._settings
-        kept_since = now - settings.log_seconds * 1000
-        dead_since = now - settings.dead_seconds * 1000 if settings.dead_seconds else 0
-        return [f"{max(0, kept_since)}-0", str(settings.log_max_entries), f"{max(0, dead_since)}-0"]
+        now = str(self._clock()) if self._clock is not None else ""
+        return [now, str(settings.log_seconds * 1000), str(settings.dead_seconds * 1000), str(settings.log_max_entries)]
 
     def _observe(self, behind: Mapping[str, Lag]) -> None:
-        now = self._clock()
-        ages = {group: 0.0 if lag.since is None else max(0, now - lag.since) / 1000 for group, lag in behind.items()}
         BACKLOG.clear()
         AGE.clear()
         for group, lag in behind.items():
             BACKLOG.labels(group).set(lag.backlog)
-            AGE.labels(group).set(ages[group])
-        stalled = {group for group, age in ages.items() if age > self._settings.stall_seconds}
+            AGE.labels(group).set(lag.age)
+        stalled = {group for group, lag in behind.items() if lag.age > self._settings.stall_seconds}
         for group in stalled - self._stalled:
-            log.error("group.stalled", group=group, seconds=round(ages[group]), backlog=behind[group].backlog)
+            log.error("group.stalled", group=group, seconds=round(behind[group].age), backlog=behind[group].backlog)
         for group in self._stalled - stalled:
             log.info("group.caught_up", group=group)
         self._stalled = stalled
@@ -167,8 +167,7 @@ async def removed_groups(client: aioredis.Redis, keys: Keys) -> set[str]:
 
 
 def _together(lags: Sequence[Lag]) -> Lag:
-    oldest = [lag.since for lag in lags if lag.since is not None]
-    return Lag(sum(lag.backlog for lag in lags), min(oldest, default=None))
+    return Lag(sum(lag.backlog for lag in lags), max(lag.age for lag in lags))
 
 
 def _count(trimmed: int, dropped: int, expired: int) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from egress.app import build
 from egress.delivery import LIFE_MS
+from egress.operations import Publish
 from egress.router import DATAGRAM_LIFE_MS, DatagramRouter
+from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Outcome, Received, Verdict
 from schemas.entry import Entry
@@ -87,6 +89,19 @@ async def test_a_repeat_is_recognised_for_the_window_and_forgotten_later(w: Worl
     assert not await w.client.hexists(w.keys.topic(ROOM, "seen_before"), old.id)
     assert not await w.client.hexists(w.keys.topic(ROOM, "seen"), old.id)
     assert 0 < await w.client.pttl(w.keys.topic(ROOM, "seen")) <= 2 * window
+
+
+async def test_the_window_is_counted_by_the_clock_of_redis(w: World) -> None:
+    """What a router's own clock says is of no account: a window that was turned too early would be turned for all."""
+    before = await w.client.time()
+    await TopicStore(w.client, w.settings).run([Publish(ROOM, "one", b"x")])
+    after = await w.client.time()
+    turned = int((await w.client.hget(w.keys.topic(ROOM, "state"), "turned")) or 0)
+    assert _milliseconds(before) <= turned <= _milliseconds(after)
+
+
+def _milliseconds(time: tuple[int, int]) -> int:
+    return time[0] * 1000 + time[1] // 1000
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ async def clock(bus: Bus) -> Clock:
     return Clock(int(seconds) * 1000)
 
 
-def trimmer(bus: Bus, clock: Clock, **settings: object) -> Trimmer:
+def trimmer(bus: Bus, clock: Clock | None, **settings: object) -> Trimmer:
     """One over every partition."""
     made = bus.settings.model_copy(update=settings)
     return Trimmer(bus.client, made, lambda: range(made.partitions), clock)
@@ -99,7 +99,7 @@ async def test_what_every_group_has_handled_goes_and_nothing_else(bus: Bus, cloc
     assert 700 <= left < 700 + NODE
     assert counted("headgate_trimmed_total") == before + 1000 - left
     assert behind[INBOUND[-1]].backlog == 100
-    assert behind[INBOUND[0]] == Lag(0, None)
+    assert behind[INBOUND[0]] == Lag(0, 0.0)
     pending: Any = await bus.observer.xreadgroup(INBOUND[-1], "owner", {log: "0"}, count=1000)
     assert [fields[b"id"] for _, fields in pending[0][1]] == [b"s-%d" % n for n in range(300, 400)]
 
@@ -144,6 +144,20 @@ async def test_handled_entries_stay_for_a_while(bus: Bus, clock: Clock) -> None:
     clock.ahead = 90_000
     await trim.trim()
     assert await bus.observer.xlen(log) < NODE
+
+
+async def test_what_is_old_is_so_by_the_clock_of_redis(bus: Bus) -> None:
+    """It made the ids: a process' clock that steps takes no entry before its time, keeps none, and ages no group."""
+    log = await fill(bus, 300)
+    await create(bus, log, *INBOUND)
+    for group in INBOUND:
+        await read(bus, log, group, 300)
+    await bus.observer.xadd(log, {"id": "last"})
+    behind = await trimmer(bus, None, log_seconds=60).trim()
+    assert await bus.observer.xlen(log) == 301
+    assert 0 <= behind[INBOUND[0]].age < 30
+    await trimmer(bus, None, log_seconds=0).trim()
+    assert await bus.observer.xlen(log) < 301
 
 
 async def test_the_ceiling_drops_the_oldest_and_counts_what_nobody_handled(bus: Bus, clock: Clock) -> None:

@@ -143,9 +143,9 @@ class Owner(Running):
         return self._group(logs, GROUP, one_by_one(self._handle), by_session)
 
     def _router(self) -> ConsumerGroup:
-        keys, clock = self.settings.keys, self.world.milliseconds
+        keys = self.settings.keys
         streams = DeliveryStreams(self.client, self.appender, self.settings, self.world.monotonic)
-        router = Router(TopicStore(self.client, self.settings, clock), Directory(self.client, keys), streams)
+        router = Router(TopicStore(self.client, self.settings), Directory(self.client, keys), streams)
         logs = [keys.outbound(p) for p in range(self.settings.partitions)]
         return self._group(logs, ROUTER, router.handle, by_partition, MAX_BATCH)
 

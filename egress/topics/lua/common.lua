@@ -1,10 +1,15 @@
 -- What every script of a topic begins with. All keys carry the topic's hash tag, so a script stays in one slot.
 -- KEYS: state, history, seen, seen before, gateways, subscribers, members
--- ARGV: 1 id of the causing entry, 2 now (Unix ms), 3 epoch for a topic that has none yet, 4 how many publications the
---       history holds, 5 for how long (ms), then the script's own
+-- ARGV: 1 id of the causing entry, 2 now (Unix ms; empty: as Redis has it), 3 epoch for a topic that has none yet,
+--       4 how many publications the history holds, 5 for how long (ms), then the script's own
 -- Constants: WINDOW for how long repeats are recognised (ms), MOST how many sessions a user has (0: any number)
 local STATE, HISTORY, SEEN, SEEN_BEFORE, GATEWAYS, SUBSCRIBERS, MEMBERS = unpack(KEYS)
 local ID, NOW, FRESH, KEPT, AGE = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Of all clocks that could be asked only this one is the same for every router.
+if not NOW then
+  local time = redis.call('TIME')
+  NOW = time[1] * 1000 + math.floor(time[2] / 1000)
+end
 
 -- Epoch, last offset, and when `seen` was begun.
 local function open()

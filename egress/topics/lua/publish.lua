@@ -8,7 +8,7 @@ if known then
 end
 -- The history first: should it not be a list, nothing was counted yet.
 if KEPT > 0 then
-  redis.call('RPUSH', HISTORY, ARGV[2] .. ':' .. ARGV[6])
+  redis.call('RPUSH', HISTORY, string.format('%.0f:', NOW) .. ARGV[6])
   redis.call('LTRIM', HISTORY, -KEPT, -1)
   forget_old()
 end
