@@ -20,7 +20,8 @@ from ingress.server.certificates import certificate_hash, development_certificat
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
-from schemas.events import AuthenticatedDelivery, AuthRequested
+from schemas.events import AuthenticatedDelivery, AuthRequested, PublicationDelivery
+from schemas.topics import session_topic
 from tests.support.client import Client
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
@@ -167,7 +168,7 @@ async def admitted(server: RedisServer, settings: Settings, url: str) -> Client:
     verdict = entry.follow(0, AuthenticatedDelivery(user=None, stream=request.stream), topic=f"session:{entry.session}")
     flat = verdict.fields()
     await redis.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
-    await client.wait_type("auth_success")
+    client.session = (await client.wait_type("auth_success"))["sessionId"]
     await redis.aclose()
     return client
 
@@ -231,6 +232,26 @@ async def test_sessions_are_closed_when_the_log_stays_away(server: RedisServer, 
             assert (await client.closed()).code == 3000
         await server.restart()
         await eventually(lambda: _is_away(0), 10)
+
+
+async def test_a_session_is_sent_back_for_what_its_gateway_did_not_get(server: RedisServer, tmp_path: Path) -> None:
+    """A delivery stream that was cut short leaves a hole: nothing is delivered behind it as if it were whole."""
+    settings = settings_for(server, tmp_path)
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            topic, stream = session_topic(client.session), settings.keys.delivery(settings.gateway_id)
+            for offset in (1, 2, 4):
+                told = PublicationDelivery(frame={"type": "note", "n": offset}, epoch="", offset=offset)
+                flat = Entry.of(told, id=f"p{offset}", ts=1, topic=topic).fields()
+                await redis.xadd(
+                    settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True))
+                )
+            notice = await client.wait_type("disconnect")
+            assert (notice["code"], notice["reconnect"]) == (3010, True)
+            assert [frame["n"] for frame in client.received if frame["type"] == "note"] == [1, 2]
+    await redis.aclose()
 
 
 async def _is_away(expected: float) -> bool:
