@@ -245,9 +245,7 @@ async def test_a_session_is_sent_back_for_what_its_gateway_did_not_get(server: R
             for offset in (1, 2, 4):
                 told = PublicationDelivery(frame={"type": "note", "n": offset}, epoch="", offset=offset)
                 flat = Entry.of(told, id=f"p{offset}", ts=1, topic=topic).fields()
-                await redis.xadd(
-                    settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True))
-                )
+                await redis.xadd(stream, dict(zip(flat[::2], flat[1::2], strict=True)))
             notice = await client.wait_type("disconnect")
             assert (notice["code"], notice["reconnect"]) == (3010, True)
             assert [frame["n"] for frame in client.received if frame["type"] == "note"] == [1, 2]
