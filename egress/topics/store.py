@@ -34,7 +34,7 @@ from egress.operations import (
 )
 from egress.routing.history import HistoryRules, Kept
 from egress.topics.scripts import load
-from egress.topics.wire import round_trip
+from egress.topics.wire import Wire
 from runtime.bus.appender import pack
 from runtime.bus.cluster import all_of, node_of, only_server, settle
 from runtime.settings import Settings
@@ -56,8 +56,9 @@ class TopicStore:
         self._rules = HistoryRules(settings.channel_history, Kept(settings.history_size, settings.history_seconds))
         self._scripts = [load(name, limits) for name in ("publish", "grant", "suspend", "end")]
         self._publish, self._grant, self._suspend, self._end = self._scripts
-        self._loaded: set[aioredis.Redis] = set()
-        """Servers that are believed to have the scripts."""
+        # Before what needs them, not when it has failed: another router may load them in the middle of a batch, and its
+        # end would be carried out before its beginning.
+        self._wire = Wire([pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts])
 
     async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
         """Carry `operations` out in order, in one round trip, and give the reply of each.
@@ -70,7 +71,8 @@ class TopicStore:
             return []
         answers = await self._execute(operations)
         if any(isinstance(answer, NoScriptError) for answer in answers):
-            # The whole batch again: what was carried out is remembered.
+            # Somebody flushed them. The whole batch again: what was carried out is remembered.
+            self._wire.forget()
             answers = await self._execute(operations)
         out: list[Reply | ResponseError] = []
         for operation, answer in zip(operations, answers, strict=True):
@@ -92,29 +94,18 @@ class TopicStore:
         fresh = secrets.token_hex(4).encode()
         commands = [self._command(one, now, fresh) for one in operations]
         if (server := only_server(self._client)) is not None:
-            return await self._at(server, commands)
+            return await self._wire.round_trip(server, commands)
         await settle(self._client)
         parts: dict[aioredis.Redis, list[int]] = {}
         for place, operation in enumerate(operations):
             node = node_of(self._client, self._keys.topic(operation.topic, ""))
             parts.setdefault(node, []).append(place)
-        found = await all_of([self._at(node, [commands[i] for i in part]) for node, part in parts.items()])
+        found = await all_of([self._wire.round_trip(node, [commands[i] for i in part]) for node, part in parts.items()])
         answers: list[Any] = [None] * len(commands)
         for part, some in zip(parts.values(), found, strict=True):
             for place, answer in zip(part, some, strict=True):
                 answers[place] = answer
         return answers
-
-    async def _at(self, node: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
-        # In front of what needs them: where another router loads them one by one meanwhile, a publication could be
-        # carried out and the grant before it could not, and the repeated grant would begin behind the publication.
-        known = node in self._loaded
-        loads = [] if known else [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
-        self._loaded.discard(node)
-        answers = await round_trip(node, [*loads, *commands])
-        if not any(isinstance(answer, NoScriptError) for answer in answers):
-            self._loaded.add(node)
-        return answers[len(loads) :]
 
     def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
         base = self._keys.topic(operation.topic, "").encode()

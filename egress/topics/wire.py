@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakSet
 
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError, TimeoutError
@@ -13,25 +14,56 @@ from redis.exceptions import ResponseError, TimeoutError
 from runtime.bus.servers import SOCKET_TIMEOUT_S
 
 
-async def round_trip(server: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
-    """The answers of one server to packed `commands`, in order; an error answer is a ResponseError in its place.
+class Wire:
+    """Round trips over connections that were told something first, each time anew that they were made.
 
-    Raises RedisError when not all answers came.
+    A server that restarts has forgotten it, and then no connection is the same.
     """
-    pool = server.connection_pool
-    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
-    try:
-        async with asyncio.timeout(SOCKET_TIMEOUT_S):
-            await connection.send_packed_command(b"".join(commands), check_health=False)
-            return [await _answer(connection) for _ in commands]
-    except BaseException as error:
-        # Answers that were not read would be taken for those of the next command.
-        await connection.disconnect(nowait=True)
-        if isinstance(error, asyncio.TimeoutError):
-            raise TimeoutError("no answer in time") from error
-        raise
-    finally:
-        await pool.release(connection)
+
+    def __init__(self, first: Sequence[bytes]) -> None:
+        """`first`: packed commands. What needs them is not sent before they were carried out."""
+        self._first = first
+        self._told: WeakSet[Any] = WeakSet()
+
+    def forget(self) -> None:
+        """Tell every connection again: a server has forgotten it."""
+        self._told.clear()
+
+    async def round_trip(self, server: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
+        """The answers of one server to packed `commands`, in order; an error answer is a ResponseError in its place.
+
+        Raises RedisError when not all answers came.
+        """
+        pool = server.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(SOCKET_TIMEOUT_S):
+                if connection not in self._told:
+                    await self._tell(connection)
+                return await _exchange(connection, commands)
+        except BaseException as error:
+            # Answers that were not read would be taken for those of the next command.
+            await connection.disconnect(nowait=True)
+            if isinstance(error, asyncio.TimeoutError):
+                raise TimeoutError("no answer in time") from error
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def _tell(self, connection: Any) -> None:
+        for answer in await _exchange(connection, self._first):
+            if isinstance(answer, ResponseError):
+                raise answer
+        connection.register_connect_callback(self._connected)
+        self._told.add(connection)
+
+    def _connected(self, connection: Any) -> None:
+        self._told.discard(connection)
+
+
+async def _exchange(connection: Any, commands: Sequence[bytes]) -> list[Any]:
+    await connection.send_packed_command(b"".join(commands), check_health=False)
+    return [await _answer(connection) for _ in commands]
 
 
 async def _answer(connection: Any) -> Any:

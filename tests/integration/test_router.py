@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from egress.app import build
 from egress.delivery import LIFE_MS
-from egress.operations import Publish
+from egress.operations import Operation, Publish
 from egress.router import DATAGRAM_LIFE_MS, DatagramRouter
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Outcome, Received, Verdict
+from runtime.bus.servers import connect
+from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import (
     AuthFailed,
@@ -25,6 +28,7 @@ from schemas.events import (
     SessionEnded,
 )
 from tests.integration.router_world import PRESENCE, ROOM, World, ended, entry, grant, message, places, world
+from tests.support.redis_server import redis_server
 from tests.support.waiting import eventually
 
 
@@ -300,6 +304,37 @@ async def test_a_server_that_lost_the_scripts_gets_them_again(w: World) -> None:
     await w.client.script_flush()
     assert await w.route(message(ROOM, 2)) == [Outcome.done()]
     assert places(await w.take("g1")) == [(1, 1), (2, 2)]
+
+
+async def test_a_server_that_restarted_is_asked_for_nothing_that_it_does_not_know() -> None:
+    """Scripts come before what needs them: another router that loads them in the middle of a batch would have its end
+    published before its beginning."""
+    async with redis_server(appendonly="yes") as server:
+        settings = Settings(redis_url=server.url, _env_file=None)
+        client = connect(settings)
+        store = TopicStore(client, settings)
+        batch = [Publish(ROOM, f"id-{n}", b"{}") for n in range(10)]
+        await store.run(batch[:5])
+        await server.kill()
+        await server.start()
+        replies: list[Any] = await _until_it_answers(store, batch)
+        assert [reply.offset for reply in replies] == list(range(1, 11))
+        assert "errorstat_NOSCRIPT" not in await client.info("errorstats")
+        await client.aclose()
+
+
+async def _until_it_answers(store: TopicStore, batch: Sequence[Operation]) -> list[Any]:
+    replies: list[Any] = []
+
+    async def answers() -> bool:
+        try:
+            replies[:] = await store.run(batch)
+        except RedisError:
+            return False
+        return True
+
+    await eventually(answers)
+    return replies
 
 
 async def test_without_memory_the_batch_waits(w: World) -> None:

@@ -58,6 +58,7 @@ class _Connection(aioredis.Connection):
         self.link: Link | None = None
         self._writer = None
         self.db, self.host, self.port = 0, "twin", 0
+        self._connect_callbacks: list[Any] = []
         self._reset_himport_state()
 
     def __del__(self, *_: Any) -> None:
@@ -76,6 +77,9 @@ class _Connection(aioredis.Connection):
         if self.link is None:
             await asyncio.sleep(self.network.latency())
             self.link = self.network.connect(self.process)
+            for reference in self._connect_callbacks:
+                if (callback := reference()) is not None:
+                    callback(self)
 
     async def disconnect(self, *_: Any, **__: Any) -> None:
         link, self.link = self.link, None
