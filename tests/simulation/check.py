@@ -21,8 +21,10 @@ Frame = tuple[str, int]
 
 
 def drained(simulation: Simulation) -> bool:
-    """Whether everything was sent, handled, acknowledged and read."""
+    """Whether everything was sent, handled, acknowledged and read, and nothing is in hand: a repeat needs no entry."""
     if simulation.gateway.writing or simulation.world.now <= simulation.network.late:
+        return False
+    if any(one.group is not None and one.group._lanes._count for one in simulation.running):
         return False
     for _, log, group in _logs(simulation):
         stream = simulation.server.store.of(log.encode(), Stream)
