@@ -49,6 +49,10 @@ final class HeadgateServiceProvider extends ServiceProvider
         }
 
         $this->broadcasting();
+
+        if ($this->app->runningInConsole()) {
+            $this->commands([Console\InstallCommand::class, Console\StatusCommand::class]);
+        }
     }
 
     private function signing(): void

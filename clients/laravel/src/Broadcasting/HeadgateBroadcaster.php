@@ -92,7 +92,7 @@ final class HeadgateBroadcaster extends Broadcaster
      */
     public function broadcast(array $channels, $event, array $payload = []): void
     {
-        $except = $this->socket($payload['socket'] ?? null);
+        $except = $this->excepted($payload['socket'] ?? null);
         unset($payload['socket']);
 
         try {
@@ -130,7 +130,7 @@ final class HeadgateBroadcaster extends Broadcaster
     /**
      * The session of `toOthers()`. It is what a browser wrote into X-Socket-ID, so it may be anything.
      */
-    private function socket(mixed $value): ?string
+    private function excepted(mixed $value): ?string
     {
         return is_string($value) && $value !== '' && mb_check_encoding($value, 'UTF-8')
             && mb_strlen($value, 'UTF-8') <= self::MAX_SOCKET ? $value : null;

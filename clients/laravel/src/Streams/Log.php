@@ -59,9 +59,12 @@ final class Log
     }
 
     /**
-     * How many partitions the log has is fixed at Headgate's first start, and written down beside it.
+     * How many partitions the log has: fixed at Headgate's first start, and written down beside it.
+     *
+     * @throws RequestFailed
+     * @throws ConfigurationException when there is no log
      */
-    private function partitions(): int
+    public function partitions(): int
     {
         if ($this->partitions !== null) {
             return $this->partitions;
