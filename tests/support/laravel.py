@@ -33,9 +33,11 @@ class Login:
 class LaravelApp:
     """The running application. Requests that fail raise PhpError with the end of the server's log."""
 
-    def __init__(self, server: PhpServer) -> None:
-        """`server` has been started."""
+    def __init__(self, server: PhpServer, settings: Mapping[str, str]) -> None:
+        """`server` has been started, with `settings` in its environment."""
         self._server = server
+        #: What another process of the application needs in its environment.
+        self.settings = settings
         #: The base, `http://127.0.0.1:PORT`, the same after stop() and start().
         self.url = f"http://127.0.0.1:{server.port}"
         self._http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
@@ -127,7 +129,7 @@ async def laravel_app(
             ["-t", "public", "public/index.php"], log=own / "server.log", cwd=folder, env=env, workers=workers
         )
         await server.start()
-        app = LaravelApp(server)
+        app = LaravelApp(server, env)
         try:
             await app.events()
             yield app

@@ -242,12 +242,13 @@ async def system(
     gateways: int = 1,
     cluster: RedisCluster | None = None,
     application: Callable[[str, str], AbstractAsyncContextManager[LaravelApp]] | None = None,
+    only: str = "",
     **settings: str,
 ) -> AsyncIterator[System]:
     """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names.
 
     `cluster`: what it runs on in place of a server of its own. `application` makes another one than tests/laravel_app,
-    out of the URLs of Redis and of the HTTP API.
+    out of the URLs of Redis and of the HTTP API. `only`: which processors run, all by default.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)))
@@ -262,12 +263,13 @@ async def system(
         services: dict[str, Service] = {}
         running = System(folder, redis, redis_url, laravel, services)
 
-        def add(name: str, command: str, own: dict[str, str], health_port: int) -> None:
-            services[name] = Service(name, [command], env | own, f"http://127.0.0.1:{health_port}", folder)
+        def add(name: str, command: str, own: dict[str, str], health_port: int, *options: str) -> None:
+            services[name] = Service(name, [command, *options], env | own, f"http://127.0.0.1:{health_port}", folder)
 
         running.api_url = api_url
+        options = ["--only", only] if only else []
         add("egress", "egress", {"HEADGATE_API_PORT": str(api)}, api)
-        add("processors", "processors", {"HEADGATE_PROCESSORS_HTTP_PORT": str(processors)}, processors)
+        add("processors", "processors", {"HEADGATE_PROCESSORS_HTTP_PORT": str(processors)}, processors, *options)
         for number in range(gateways):
             port, operator = free_port(), free_port()
             running.gateway_urls.append(f"https://127.0.0.1:{port}/")

@@ -10,8 +10,9 @@ use Headgate\Laravel\Messages\Handlers;
 use Headgate\Laravel\Signing\Keyring;
 use Headgate\Laravel\Signing\Signer;
 use Headgate\Laravel\Signing\Verifier;
+use Headgate\Laravel\Streams\Connection;
 use Headgate\Laravel\Streams\Log;
-use Headgate\Laravel\Streams\Origin;
+use Headgate\Laravel\Streams\Origins;
 use Headgate\Laravel\Tokens\ConnectionTokens;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Contracts\Cache\Factory as CacheFactory;
@@ -51,7 +52,11 @@ final class HeadgateServiceProvider extends ServiceProvider
         $this->broadcasting();
 
         if ($this->app->runningInConsole()) {
-            $this->commands([Console\InstallCommand::class, Console\StatusCommand::class]);
+            $this->commands([
+                Console\ConsumeCommand::class,
+                Console\InstallCommand::class,
+                Console\StatusCommand::class,
+            ]);
         }
     }
 
@@ -74,16 +79,20 @@ final class HeadgateServiceProvider extends ServiceProvider
 
     private function publishing(): void
     {
-        $this->app->singleton(Log::class, static fn (Container $app): Log => new Log(
+        $this->app->singleton(Connection::class, static fn (Container $app): Connection => new Connection(
             $app->make(RedisFactory::class),
             $app->make('config')->get('headgate.stream.connection'),
+        ));
+        $this->app->singleton(Log::class, static fn (Container $app): Log => new Log(
+            $app->make(Connection::class),
             $app->make('config')->get('headgate.stream.prefix'),
         ));
+        $this->app->singleton(Origins::class, static fn (Container $app): Origins => new Origins($app));
         $this->app->singleton(Streams\Publisher::class, static fn (Container $app): Streams\Publisher =>
             new Streams\Publisher(
                 $app->make(Log::class),
                 $app->make('config')->get('headgate.key_id'),
-                static fn (): Origin => Origin::of($app->bound('request') ? $app->make('request') : null),
+                $app->make(Origins::class),
             ));
         $this->app->singleton(Api\Client::class, static fn (Container $app): Api\Client => new Api\Client(
             // On Laravel 8 only the facade has the factory that Http::fake() changes.

@@ -13,6 +13,7 @@ use Headgate\Laravel\Publishing\Topic;
  */
 final class Entry
 {
+    private const MESSAGE = 'message.published';
     private const VERSION = '1';
     private const JSON = 'application/json';
 
@@ -27,9 +28,9 @@ final class Entry
     {
         $topic = $publication->topic;
 
-        $values = [
+        return self::flat([
             'id' => $id,
-            'type' => $publication->isDisconnection() ? 'session.disconnect_requested' : 'message.published',
+            'type' => $publication->isDisconnection() ? 'session.disconnect_requested' : self::MESSAGE,
             'v' => self::VERSION,
             'topic' => $topic->toString(),
             'session' => $topic->kind === Topic::SESSION ? $topic->name : '',
@@ -40,13 +41,46 @@ final class Entry
             'data' => self::data($publication),
             'traceparent' => $origin->traceparent,
             'cause' => $origin->cause,
-        ];
+        ]);
+    }
 
+    /**
+     * The fields of a message that an entry of the inbound log leads to, with that entry's context and time.
+     *
+     * @param string $position of this one among all that the entry leads to: its id is derived from both
+     * @param array<string, mixed> $data
+     *
+     * @return list<string>
+     */
+    public static function following(InboundEntry $cause, string $position, string $topic, array $data): array
+    {
+        return self::flat([
+            'id' => Ids::derived($cause->id, $position),
+            'type' => self::MESSAGE,
+            'v' => self::VERSION,
+            'topic' => $topic,
+            'session' => $cause->session,
+            'user' => $cause->user,
+            'gateway' => $cause->gateway,
+            'ts' => (string) $cause->milliseconds,
+            'ct' => self::JSON,
+            'data' => Json::encode($data),
+            'traceparent' => $cause->traceparent,
+            'cause' => $cause->id,
+        ]);
+    }
+
+    /**
+     * @param array<string, string> $values
+     *
+     * @return list<string>
+     */
+    private static function flat(array $values): array
+    {
         $fields = [];
 
         foreach ($values as $name => $value) {
-            $fields[] = $name;
-            $fields[] = $value;
+            array_push($fields, $name, $value);
         }
 
         return $fields;

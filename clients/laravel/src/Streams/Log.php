@@ -6,28 +6,21 @@ namespace Headgate\Laravel\Streams;
 
 use Headgate\Laravel\Exceptions\ConfigurationException;
 use Headgate\Laravel\Exceptions\RequestFailed;
-use Illuminate\Contracts\Redis\Factory;
-use Illuminate\Redis\Connections\Connection;
-use Illuminate\Redis\Connections\PhpRedisClusterConnection;
-use Illuminate\Redis\Connections\PredisClusterConnection;
-use Throwable;
 
 /**
- * Headgate's outbound log in Redis.
+ * Headgate's log in Redis: where its streams are, and appending to the outbound ones.
+ *
+ * Braces are hash tags: what one script touches is one slot of a Redis Cluster.
  */
 final class Log
 {
     private ?int $partitions = null;
 
     /**
-     * @param string $connection of config/database.php
      * @param string $prefix Headgate's, such as `hg:`
      */
-    public function __construct(
-        private readonly Factory $redis,
-        private readonly string $connection,
-        private readonly string $prefix,
-    ) {
+    public function __construct(private readonly Connection $redis, public readonly string $prefix)
+    {
     }
 
     /**
@@ -40,22 +33,29 @@ final class Log
      */
     public function append(string $topic, array $fields): string
     {
-        $answer = $this->command(['XADD', $this->key($topic), '*', ...$fields]);
+        $answer = $this->redis->command(['XADD', $this->outbound($topic), '*', ...$fields]);
 
-        // phpredis answers `false` for an error, Predis its text.
         if (! is_string($answer) || preg_match('/^\d+-\d+$/D', $answer) !== 1) {
-            throw new RequestFailed('Redis did not take the entry: ' . (is_string($answer) ? $answer : 'an error'));
+            throw new RequestFailed('Redis answered XADD with something else than an id.');
         }
 
         return $answer;
     }
 
     /**
-     * The stream that orders what is published to a topic. Its braces make it one slot of a Redis Cluster.
+     * The stream that orders what is published to a topic.
      */
-    public function key(string $topic): string
+    public function outbound(string $topic): string
     {
         return sprintf('%s{out:%d}', $this->prefix, Partition::of($topic, $this->partitions()));
+    }
+
+    /**
+     * The stream that has what came from the sessions of one partition.
+     */
+    public function inbound(int $partition): string
+    {
+        return sprintf('%s{in:%d}', $this->prefix, $partition);
     }
 
     /**
@@ -70,46 +70,15 @@ final class Log
             return $this->partitions;
         }
 
-        $answer = $this->command(['HGET', "{$this->prefix}meta", 'partitions']);
+        $answer = $this->redis->command(['HGET', "{$this->prefix}meta", 'partitions']);
 
         if (! is_string($answer) || preg_match('/^[1-9]\d{0,3}$/D', $answer) !== 1) {
             throw new ConfigurationException(
-                "There is no log of Headgate's on the Redis connection \"{$this->connection}\" under the prefix "
+                "There is no log of Headgate's on the Redis connection \"{$this->redis->name}\" under the prefix "
                 . "\"{$this->prefix}\". Is it the server and database of HEADGATE_REDIS_URL, and was Headgate started?",
             );
         }
 
         return $this->partitions = (int) $answer;
-    }
-
-    /**
-     * Raw, since Laravel would put its own prefix before the key.
-     *
-     * @param list<string> $command
-     */
-    private function command(array $command): mixed
-    {
-        try {
-            return $this->connection()->executeRaw($command);
-        } catch (ConfigurationException $error) {
-            throw $error;
-        } catch (Throwable $error) {
-            // Each client has exceptions of its own, with no common type.
-            throw new RequestFailed("Redis is away: {$error->getMessage()}", 0, $error);
-        }
-    }
-
-    /**
-     * @throws ConfigurationException
-     */
-    private function connection(): Connection
-    {
-        $connection = $this->redis->connection($this->connection);
-
-        if ($connection instanceof PhpRedisClusterConnection || $connection instanceof PredisClusterConnection) {
-            throw new ConfigurationException('On a Redis Cluster publish by HTTP: set headgate.via to "http".');
-        }
-
-        return $connection;
     }
 }

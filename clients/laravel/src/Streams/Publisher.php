@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel\Streams;
 
-use Closure;
 use Headgate\Laravel\Publishing\Publication;
 use Headgate\Laravel\Publishing\Publisher as PublisherContract;
 
@@ -15,12 +14,11 @@ final class Publisher implements PublisherContract
 {
     /**
      * @param string $keyId of the key that would sign: what is published `once` has the same id by either way
-     * @param Closure(): Origin $origin of what is being published just now
      */
     public function __construct(
         private readonly Log $log,
         private readonly string $keyId,
-        private readonly Closure $origin,
+        private readonly Origins $origins,
     ) {
     }
 
@@ -31,7 +29,7 @@ final class Publisher implements PublisherContract
             ? Ids::uuid7($now, random_bytes(10))
             : Ids::derived($this->keyId, "api/{$publication->key}");
 
-        $fields = Entry::fields($publication, $id, $now, ($this->origin)());
+        $fields = Entry::fields($publication, $id, $now, $this->origins->current());
         $this->log->append($publication->topic->toString(), $fields);
 
         return $id;

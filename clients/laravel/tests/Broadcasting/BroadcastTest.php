@@ -6,6 +6,7 @@ namespace Headgate\Laravel\Tests\Broadcasting;
 
 use App\Events\OrderShipped;
 use App\Events\RoomOpened;
+use Headgate\Laravel\Streams\Connection;
 use Headgate\Laravel\Streams\Log;
 use Headgate\Laravel\Streams\Publisher;
 use Headgate\Laravel\Tests\TestCase;
@@ -93,6 +94,7 @@ final class BroadcastTest extends TestCase
     public function testAFailureIsABroadcastException(): void
     {
         config(['headgate.stream.connection' => 'away']);
+        $this->app->forgetInstance(Connection::class);
         $this->app->forgetInstance(Log::class);
         $this->app->forgetInstance(Publisher::class);
 

@@ -8,6 +8,7 @@ use Headgate\Laravel\Exceptions\ConfigurationException;
 use Headgate\Laravel\Exceptions\RequestFailed;
 use Headgate\Laravel\Facades\Headgate;
 use Headgate\Laravel\Publishing\Publication;
+use Headgate\Laravel\Streams\Connection;
 use Headgate\Laravel\Streams\Log;
 use Headgate\Laravel\Streams\Partition;
 use Headgate\Laravel\Streams\Publisher;
@@ -36,6 +37,7 @@ final class PublisherTest extends TestCase
     private function on(string $connection): void
     {
         config(['headgate.stream.connection' => $connection]);
+        $this->app->forgetInstance(Connection::class);
         $this->app->forgetInstance(Log::class);
         $this->app->forgetInstance(Publisher::class);
     }
@@ -147,7 +149,7 @@ final class PublisherTest extends TestCase
         }
 
         $this->expectException(RequestFailed::class);
-        $this->expectExceptionMessage('did not take the entry');
+        $this->expectExceptionMessage('WRONGTYPE');
         Headgate::toUser(7, 'a');
     }
 

@@ -6,6 +6,7 @@ namespace App\Providers;
 
 use App\Messages\KeepMessage;
 use App\Models\Event;
+use App\Models\Message;
 use Headgate\Laravel\Events\ConnectionClosed;
 use Headgate\Laravel\Events\ConnectionEvent;
 use Headgate\Laravel\Events\ConnectionOpened;
@@ -13,6 +14,7 @@ use Headgate\Laravel\Events\ConnectionResumed;
 use Headgate\Laravel\Facades\Headgate;
 use Headgate\Laravel\Messages\ClientMessage;
 use Illuminate\Support\Facades\Event as Events;
+use Illuminate\Support\Facades\Redis;
 use Illuminate\Support\Facades\Route;
 use Illuminate\Support\ServiceProvider;
 
@@ -25,6 +27,16 @@ class AppServiceProvider extends ServiceProvider
 
         Headgate::onMessage(ClientMessage::CHANNEL, KeepMessage::class);
         Headgate::onMessage('echo', static fn (ClientMessage $message): array => $message->frame);
+        Headgate::onMessage('poison', static fn (): bool => posix_kill(getmypid(), SIGKILL));
+        Headgate::onMessage('slow', static function (ClientMessage $message): void {
+            Message::create([
+                'event_id' => $message->id,
+                'session' => $message->session,
+                'channel' => 'slow',
+                'content' => 'begun',
+            ]);
+            Redis::connection()->blpop('go', 10);
+        });
 
         Events::listen(
             [ConnectionOpened::class, ConnectionResumed::class, ConnectionClosed::class],
