@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need and that are missing: a Redis server, PHP with Laravel,
-# libfaketime, a Chromium. What is there already, from wherever, is left alone. Services of these packages are not used:
-# the tests start their own servers on their own ports.
+# Installs the Debian packages that the tests need and that are missing: a Redis server, PHP with Laravel and with
+# what tests and checks it, libfaketime, a Chromium. What is there already, from wherever, is left alone. Services of
+# these packages are not used: the tests start their own servers on their own ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -11,6 +11,9 @@ missing=()
 
 have redis-server || missing+=(redis-server)
 have php || missing+=(php-cli)
+for pair in phpunit:phpunit composer:composer phpcs:php-codesniffer; do
+    have "${pair%%:*}" || missing+=("${pair#*:}")
+done
 modules=$(php -m 2>/dev/null | tr '[:upper:]' '[:lower:]' || true)
 for pair in pdo_sqlite:php-sqlite3 curl:php-curl mbstring:php-mbstring dom:php-xml redis:php-redis; do
     grep -qx "${pair%%:*}" <<<"$modules" || missing+=("${pair#*:}")

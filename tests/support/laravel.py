@@ -1,9 +1,9 @@
-"""A running Laravel application (tests/laravel_app) with a database of its own."""
+"""A running Laravel application with a database of its own: tests/laravel_app, or that of the Composer package."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ import httpx
 from tests.support.php import PhpError, PhpServer, require_laravel, run_php
 
 APP: Final = Path(__file__).resolve().parents[1] / "laravel_app"
+#: The Composer package, and an application that has it installed.
+PACKAGE: Final = Path(__file__).resolve().parents[2] / "clients" / "laravel"
+PACKAGED_APP: Final = PACKAGE / "tests" / "app"
 MIN_SECRET_BYTES: Final = 32
 REQUEST_TIMEOUT_S: Final = 10.0
 
@@ -30,9 +33,11 @@ class Login:
 class LaravelApp:
     """The running application. Requests that fail raise PhpError with the end of the server's log."""
 
-    def __init__(self, server: PhpServer) -> None:
-        """`server` has been started."""
+    def __init__(self, server: PhpServer, settings: Mapping[str, str]) -> None:
+        """`server` has been started, with `settings` in its environment."""
         self._server = server
+        #: What another process of the application needs in its environment.
+        self.settings = settings
         #: The base, `http://127.0.0.1:PORT`, the same after stop() and start().
         self.url = f"http://127.0.0.1:{server.port}"
         self._http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
@@ -88,18 +93,25 @@ class LaravelApp:
 
 
 @asynccontextmanager
-async def laravel_app(secret: str, *, workers: int = 4, key_id: str = "default") -> AsyncIterator[LaravelApp]:
-    """The application, served with an empty database until the block ends.
+async def laravel_app(
+    secret: str,
+    *,
+    workers: int = 4,
+    key_id: str = "default",
+    folder: Path = APP,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[LaravelApp]:
+    """The application in `folder`, served with an empty database until the block ends.
 
-    `secret` is shared with the gateway. Raises PhpError when a Debian package is missing or the start fails,
-    ValueError when the secret is shorter than 32 bytes.
+    `secret` is shared with the gateway; `settings` are more variables of its environment. Raises PhpError when
+    a Debian package is missing or the start fails, ValueError when the secret is shorter than 32 bytes.
     """
     if len(secret.encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"the secret needs at least {MIN_SECRET_BYTES} bytes")
     await require_laravel()
     with tempfile.TemporaryDirectory(prefix="headgate-laravel-") as name:
-        folder = Path(name)
-        database = folder / "database.sqlite"
+        own = Path(name)
+        database = own / "database.sqlite"
         database.touch()
         env = {
             "APP_ENV": "testing",
@@ -108,15 +120,16 @@ async def laravel_app(secret: str, *, workers: int = 4, key_id: str = "default")
             "HEADGATE_SECRET": secret,
             "HEADGATE_KEY_ID": key_id,
             # Laravel writes these caches; they must not land in the checkout.
-            "APP_PACKAGES_CACHE": str(folder / "packages.php"),
-            "APP_SERVICES_CACHE": str(folder / "services.php"),
+            "APP_PACKAGES_CACHE": str(own / "packages.php"),
+            "APP_SERVICES_CACHE": str(own / "services.php"),
+            **(settings or {}),
         }
-        await run_php("artisan", "migrate", "--force", env=env, cwd=APP)
+        await run_php("artisan", "migrate", "--force", env=env, cwd=folder)
         server = PhpServer(
-            ["-t", "public", "public/index.php"], log=folder / "server.log", cwd=APP, env=env, workers=workers
+            ["-t", "public", "public/index.php"], log=own / "server.log", cwd=folder, env=env, workers=workers
         )
         await server.start()
-        app = LaravelApp(server)
+        app = LaravelApp(server, env)
         try:
             await app.events()
             yield app

@@ -9,8 +9,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -237,28 +237,39 @@ def environment(folder: Path, redis_url: str, laravel_url: str) -> dict[str, str
 
 
 @asynccontextmanager
-async def system(*, gateways: int = 1, cluster: RedisCluster | None = None, **settings: str) -> AsyncIterator[System]:
+async def system(
+    *,
+    gateways: int = 1,
+    cluster: RedisCluster | None = None,
+    application: Callable[[str, str], AbstractAsyncContextManager[LaravelApp]] | None = None,
+    only: str = "",
+    **settings: str,
+) -> AsyncIterator[System]:
     """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names.
 
-    `cluster`: what it runs on in place of a server of its own.
+    `cluster`: what it runs on in place of a server of its own. `application` makes another one than tests/laravel_app,
+    out of the URLs of Redis and of the HTTP API. `only`: which processors run, all by default.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)))
         redis = cluster.servers[0] if cluster else await stack.enter_async_context(redis_server())
         redis_url = cluster.url if cluster else redis.url
-        laravel = await stack.enter_async_context(laravel_app(SECRET))
+        api, processors = free_port(), free_port()
+        api_url = f"http://127.0.0.1:{api}"
+        made = application(redis_url, api_url) if application else laravel_app(SECRET)
+        laravel = await stack.enter_async_context(made)
         env = environment(folder, redis_url, laravel.url)
         env |= {f"HEADGATE_{name.upper()}": value for name, value in settings.items()}
         services: dict[str, Service] = {}
         running = System(folder, redis, redis_url, laravel, services)
 
-        def add(name: str, command: str, own: dict[str, str], health_port: int) -> None:
-            services[name] = Service(name, [command], env | own, f"http://127.0.0.1:{health_port}", folder)
+        def add(name: str, command: str, own: dict[str, str], health_port: int, *options: str) -> None:
+            services[name] = Service(name, [command, *options], env | own, f"http://127.0.0.1:{health_port}", folder)
 
-        api, processors = free_port(), free_port()
-        running.api_url = f"http://127.0.0.1:{api}"
+        running.api_url = api_url
+        options = ["--only", only] if only else []
         add("egress", "egress", {"HEADGATE_API_PORT": str(api)}, api)
-        add("processors", "processors", {"HEADGATE_PROCESSORS_HTTP_PORT": str(processors)}, processors)
+        add("processors", "processors", {"HEADGATE_PROCESSORS_HTTP_PORT": str(processors)}, processors, *options)
         for number in range(gateways):
             port, operator = free_port(), free_port()
             running.gateway_urls.append(f"https://127.0.0.1:{port}/")

@@ -1,0 +1,317 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Headgate\Laravel\Streams;
+
+use Headgate\Laravel\Events\EntryDeadLettered;
+use Headgate\Laravel\Exceptions\InvalidEntry;
+use Headgate\Laravel\Exceptions\RequestFailed;
+use Illuminate\Contracts\Debug\ExceptionHandler;
+use Illuminate\Contracts\Events\Dispatcher as Events;
+use Throwable;
+
+/**
+ * Hands the entries of the inbound log to the application: in the order of each partition, each at least once.
+ *
+ * An entry is acknowledged when it was handled and what follows from it was appended. One that fails is tried again in
+ * its place, with pauses, and given up in the end; one that was read and never settled is what the next reader of its
+ * partition begins with.
+ */
+final class Consumer
+{
+    /** Field of an entry that one group alone is to handle: a dead letter that an operator tries again. */
+    private const ONLY = 'only';
+
+    private const START = '0';
+    private const PAUSE_MICROSECONDS = 100_000;
+    private const LONGEST_PAUSE_MICROSECONDS = 5_000_000;
+
+    /** @var array<int, string> by partition, up to where what is pending was read; none when that is done */
+    private array $cursors = [];
+
+    /** @var array<int, int> the leases under which partitions have been read */
+    private array $known = [];
+
+    private bool $stopping = false;
+    private bool $idle = false;
+
+    public function __construct(
+        private readonly Log $log,
+        private readonly Group $group,
+        private readonly Leases $leases,
+        private readonly Dispatcher $dispatcher,
+        private readonly Events $events,
+        private readonly ExceptionHandler $exceptions,
+        private readonly int $tries,
+    ) {
+    }
+
+    /**
+     * Finish what was read, without waiting for what fails, and read no more.
+     */
+    public function stop(): void
+    {
+        $this->stopping = true;
+    }
+
+    /**
+     * Read once and handle what comes; gives how many entries were settled.
+     *
+     * @param int $count entries that are read at most, of each partition
+     * @param int $milliseconds to wait for new ones
+     * @param int $most entries that are handled; the rest stay pending
+     *
+     * @throws RequestFailed when Redis is away: call `forget()` before the next turn
+     */
+    public function turn(int $count, int $milliseconds, int $most = PHP_INT_MAX): int
+    {
+        $this->lead();
+        $settled = 0;
+        $skipped = [];
+
+        $entries = $this->read($count, $milliseconds);
+        $this->idle = $entries === [];
+
+        foreach ($entries as [$partition, $id, $fields, $again]) {
+            if ($this->leases->due()) {
+                $this->leases->renew();
+            }
+
+            if ($settled === $most || ! $this->reads($partition)) {
+                continue;
+            }
+
+            if ($this->concerns($fields)) {
+                $settled += (int) $this->settle($partition, $id, $fields, $again);
+            } else {
+                $skipped[$partition][] = $id;
+            }
+        }
+
+        foreach ($skipped as $partition => $ids) {
+            $this->group->acknowledge($partition, $ids);
+        }
+
+        return $settled;
+    }
+
+    /**
+     * Whether the last turn found nothing to read.
+     */
+    public function idle(): bool
+    {
+        return $this->idle;
+    }
+
+    /**
+     * Take nothing for known of what was read: it is pending, and will be read again.
+     */
+    public function forget(): void
+    {
+        $this->known = [];
+    }
+
+    /**
+     * Take this worker's share of the partitions when it is time to. What is new to it begins with what is pending.
+     */
+    private function lead(): void
+    {
+        if ($this->leases->due()) {
+            $this->leases->share();
+        }
+
+        $held = $this->leases->held();
+
+        foreach (array_diff_assoc($held, $this->known) as $partition => $lease) {
+            $this->cursors[$partition] = self::START;
+        }
+
+        $this->known = $held;
+        $this->cursors = array_intersect_key($this->cursors, $held);
+    }
+
+    /**
+     * @return list<array{int, string, array<string, string>, bool}> partition, id, fields, and whether it was pending
+     */
+    private function read(int $count, int $milliseconds): array
+    {
+        if ($this->known === []) {
+            usleep($milliseconds * 1000);
+
+            return [];
+        }
+
+        try {
+            foreach ($this->cursors as $partition => $cursor) {
+                $entries = $this->group->pending($partition, $cursor, $count);
+                $this->advance($partition, $entries);
+
+                if ($entries !== []) {
+                    return $this->marked($entries, true);
+                }
+            }
+
+            return $this->marked($this->group->fresh(array_keys($this->known), $count, $milliseconds), false);
+        } catch (RequestFailed $error) {
+            if (! str_contains($error->getMessage(), 'NOGROUP')) {
+                throw $error;
+            }
+
+            // The log was lost: what comes now is all there is.
+            $this->group->ensure(self::START);
+
+            return [];
+        }
+    }
+
+    /**
+     * @param list<array{int, string, array<string, string>}> $entries
+     *
+     * @return list<array{int, string, array<string, string>, bool}>
+     */
+    private function marked(array $entries, bool $again): array
+    {
+        return array_map(static fn (array $entry): array => [...$entry, $again], $entries);
+    }
+
+    /**
+     * @param list<array{int, string, array<string, string>}> $entries
+     */
+    private function advance(int $partition, array $entries): void
+    {
+        if ($entries === []) {
+            unset($this->cursors[$partition]);
+        } else {
+            $this->cursors[$partition] = $entries[count($entries) - 1][1];
+        }
+    }
+
+    /**
+     * Whether what was read of a partition is still this worker's to handle.
+     */
+    private function reads(int $partition): bool
+    {
+        return isset($this->known[$partition]) && $this->leases->holds($partition);
+    }
+
+    /**
+     * What is gone from the log, of a type that is not handed over, or for another group is none of ours.
+     *
+     * @param array<string, string> $fields
+     */
+    private function concerns(array $fields): bool
+    {
+        return $fields !== []
+            && ($fields[self::ONLY] ?? $this->group->name) === $this->group->name
+            && (! isset($fields['type']) || in_array($fields['type'], InboundEntry::TYPES, true));
+    }
+
+    /**
+     * Handle an entry until it is settled.
+     *
+     * @param array<string, string> $fields
+     *
+     * @return bool false where it stays pending, and so does what comes after it in its partition
+     */
+    private function settle(int $partition, string $id, array $fields, bool $again): bool
+    {
+        // What was read before may be what ended its worker: counted before it is handled.
+        $attempts = $again ? $this->group->attempt($partition, $id) : 0;
+        $counted = $again;
+
+        if ($attempts > $this->tries) {
+            return $this->bury($partition, $id, $fields, 'its worker ended while handling it', $attempts - 1);
+        }
+
+        while (true) {
+            try {
+                $following = $this->dispatcher->dispatch(InboundEntry::of($fields));
+            } catch (InvalidEntry $error) {
+                return $this->bury($partition, $id, $fields, $error->getMessage(), max(1, $attempts));
+            } catch (Throwable $error) {
+                // A handler's defect is an attempt that failed; it must not end what others wait for.
+                $this->exceptions->report($error);
+                $attempts = $counted ? $attempts : $this->group->attempt($partition, $id);
+                $counted = false;
+
+                if ($attempts >= $this->tries) {
+                    return $this->bury($partition, $id, $fields, $this->describe($error), $attempts);
+                }
+
+                if (! $this->pause($partition, $attempts)) {
+                    return false;
+                }
+
+                continue;
+            }
+
+            return $this->finish($partition, $id, $following, $attempts > 0);
+        }
+    }
+
+    /**
+     * @param list<array{string, list<string>}> $following
+     */
+    private function finish(int $partition, string $id, array $following, bool $attempted): bool
+    {
+        foreach ($following as [$topic, $fields]) {
+            $this->log->append($topic, $fields);
+        }
+
+        $this->group->acknowledge($partition, [$id]);
+
+        if ($attempted) {
+            $this->group->forget($partition, $id);
+        }
+
+        return true;
+    }
+
+    /**
+     * @param array<string, string> $fields
+     */
+    private function bury(int $partition, string $id, array $fields, string $error, int $attempts): bool
+    {
+        $this->group->bury($partition, $id, $fields, $error, $attempts);
+        $this->events->dispatch(new EntryDeadLettered(
+            $this->log->inbound($partition),
+            $id,
+            $fields,
+            $error,
+            $attempts,
+        ));
+
+        return true;
+    }
+
+    /**
+     * Wait before the next attempt; false when there is to be none here.
+     */
+    private function pause(int $partition, int $attempts): bool
+    {
+        $pause = min(self::PAUSE_MICROSECONDS * 2 ** ($attempts - 1), self::LONGEST_PAUSE_MICROSECONDS);
+
+        if (! $this->stopping) {
+            usleep((int) $pause);
+        }
+
+        if ($this->leases->due()) {
+            $this->leases->renew();
+        }
+
+        if ($this->stopping || ! $this->leases->holds($partition)) {
+            // What comes after it is not to overtake it.
+            unset($this->known[$partition]);
+
+            return false;
+        }
+
+        return true;
+    }
+
+    private function describe(Throwable $error): string
+    {
+        return $error::class . ': ' . $error->getMessage();
+    }
+}

@@ -1,0 +1,187 @@
+<?php
+
+declare(strict_types=1);
+
+namespace Headgate\Laravel\Streams;
+
+use Headgate\Laravel\Exceptions\RequestFailed;
+
+/**
+ * A consumer group of the application's on the inbound log.
+ *
+ * It reads under one consumer name whoever the worker is: so what a worker left pending is its successor's to finish.
+ */
+final class Group
+{
+    private const CONSUMER = 'owner';
+    private const ERROR_LENGTH = 500;
+
+    /** KEYS: the log, its dead letters, its attempts. ARGV: 1 group, 2 the entry's id, 3… the letter. */
+    private const BURY = <<<'LUA'
+        redis.call('XADD',KEYS[2],'*',unpack(ARGV,3))
+        redis.call('HDEL',KEYS[3],ARGV[2])
+        return redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
+        LUA;
+
+    public function __construct(
+        private readonly Connection $redis,
+        private readonly Log $log,
+        public readonly string $name,
+    ) {
+    }
+
+    /**
+     * Make the group where it is missing, from `$start` on: `$` for what is yet to come, `0` for all that is there.
+     *
+     * @throws RequestFailed
+     */
+    public function ensure(string $start): void
+    {
+        // Headgate's operators may have removed a group of this name; now it is wanted again.
+        $this->redis->command(['SREM', "{$this->log->prefix}groups:removed", $this->name]);
+
+        for ($partition = 0; $partition < $this->log->partitions(); $partition++) {
+            try {
+                $this->redis->command(
+                    ['XGROUP', 'CREATE', $this->log->inbound($partition), $this->name, $start, 'MKSTREAM'],
+                );
+            } catch (RequestFailed $error) {
+                if (! str_contains($error->getMessage(), 'BUSYGROUP')) {
+                    throw $error;
+                }
+            }
+        }
+    }
+
+    /**
+     * Entries that were read and never settled, after `$cursor`.
+     *
+     * @return list<array{int, string, array<string, string>}> partition, id, and fields, none of an entry that is gone
+     *
+     * @throws RequestFailed
+     */
+    public function pending(int $partition, string $cursor, int $count): array
+    {
+        return $this->read(['COUNT', (string) $count], [$partition => $cursor]);
+    }
+
+    /**
+     * New entries of these partitions, at most `$count` of each, waited for.
+     *
+     * @param list<int> $partitions
+     *
+     * @return list<array{int, string, array<string, string>}>
+     *
+     * @throws RequestFailed
+     */
+    public function fresh(array $partitions, int $count, int $milliseconds): array
+    {
+        return $this->read(
+            ['COUNT', (string) $count, 'BLOCK', (string) $milliseconds],
+            array_fill_keys($partitions, '>'),
+        );
+    }
+
+    /**
+     * @param list<string> $ids
+     *
+     * @throws RequestFailed
+     */
+    public function acknowledge(int $partition, array $ids): void
+    {
+        $this->redis->command(['XACK', $this->log->inbound($partition), $this->name, ...$ids]);
+    }
+
+    /**
+     * Forget the attempts at an entry that has been settled.
+     *
+     * @throws RequestFailed
+     */
+    public function forget(int $partition, string $id): void
+    {
+        $this->redis->command(['HDEL', $this->attempts($partition), $id]);
+    }
+
+    /**
+     * Count an attempt at an entry; gives how many there have been, whoever made them.
+     *
+     * @throws RequestFailed
+     */
+    public function attempt(int $partition, string $id): int
+    {
+        return (int) $this->redis->command(['HINCRBY', $this->attempts($partition), $id, '1']);
+    }
+
+    /**
+     * Keep an entry as a dead letter of Headgate's and acknowledge it, in one step.
+     *
+     * @param array<string, string> $fields
+     *
+     * @throws RequestFailed
+     */
+    public function bury(int $partition, string $id, array $fields, string $error, int $attempts): void
+    {
+        $log = $this->log->inbound($partition);
+        $letter = [];
+
+        $own = [
+            'dead_group' => $this->name,
+            'dead_stream_id' => $id,
+            'dead_error' => mb_strcut($error, 0, self::ERROR_LENGTH, 'UTF-8'),
+            'dead_attempts' => (string) $attempts,
+        ];
+
+        foreach ($own + $fields as $name => $value) {
+            array_push($letter, (string) $name, $value);
+        }
+
+        $keys = [$log, "{$log}:dead", $this->attempts($partition)];
+        $this->redis->command(['EVAL', self::BURY, '3', ...$keys, $this->name, $id, ...$letter]);
+    }
+
+    /**
+     * @param list<string> $options
+     * @param array<int, string> $from by partition
+     *
+     * @return list<array{int, string, array<string, string>}>
+     */
+    private function read(array $options, array $from): array
+    {
+        $streams = [];
+
+        foreach (array_keys($from) as $partition) {
+            $streams[$this->log->inbound($partition)] = $partition;
+        }
+
+        $answer = $this->redis->command([
+            'XREADGROUP', 'GROUP', $this->name, self::CONSUMER, ...$options,
+            'STREAMS', ...array_keys($streams), ...array_values($from),
+        ]);
+        $entries = [];
+
+        foreach ($answer ?? [] as [$stream, $items]) {
+            foreach ($items as [$id, $flat]) {
+                $entries[] = [$streams[$stream], $id, $this->fields(is_array($flat) ? $flat : [])];
+            }
+        }
+
+        return $entries;
+    }
+
+    /**
+     * @param list<string> $flat
+     *
+     * @return array<string, string>
+     */
+    private function fields(array $flat): array
+    {
+        $pairs = array_chunk($flat, 2);
+
+        return array_combine(array_column($pairs, 0), array_column($pairs, 1));
+    }
+
+    private function attempts(int $partition): string
+    {
+        return "{$this->log->inbound($partition)}:attempts:{$this->name}";
+    }
+}

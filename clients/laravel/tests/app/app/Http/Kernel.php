@@ -1,0 +1,34 @@
+<?php
+
+declare(strict_types=1);
+
+namespace App\Http;
+
+use Illuminate\Auth\Middleware\Authenticate;
+use Illuminate\Foundation\Http\Kernel as HttpKernel;
+use Illuminate\Foundation\Http\Middleware\ConvertEmptyStringsToNull;
+use Illuminate\Foundation\Http\Middleware\TrimStrings;
+use Illuminate\Routing\Middleware\SubstituteBindings;
+use Illuminate\Session\Middleware\StartSession;
+
+class Kernel extends HttpKernel
+{
+    /** @var array<int, class-string> */
+    protected $middleware = [
+        TrimStrings::class,
+        ConvertEmptyStringsToNull::class,
+    ];
+
+    /** @var array<string, array<int, class-string>> */
+    protected $middlewareGroups = [
+        'web' => [
+            StartSession::class,
+            SubstituteBindings::class,
+        ],
+    ];
+
+    /** @var array<string, class-string> */
+    protected $routeMiddleware = [
+        'auth' => Authenticate::class,
+    ];
+}

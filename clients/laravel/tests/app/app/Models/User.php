@@ -1,0 +1,17 @@
+<?php
+
+declare(strict_types=1);
+
+namespace App\Models;
+
+use Illuminate\Foundation\Auth\User as Authenticatable;
+
+/**
+ * @property int $id
+ * @property string $name
+ */
+class User extends Authenticatable
+{
+    /** @var array<int, string> */
+    protected $fillable = ['name', 'api_token'];
+}

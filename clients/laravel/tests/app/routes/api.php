@@ -1,0 +1,40 @@
+<?php
+
+declare(strict_types=1);
+
+use App\Events\OrderShipped;
+use App\Models\Event;
+use App\Models\Message;
+use App\Models\User;
+use Headgate\Laravel\Facades\Headgate;
+use Illuminate\Http\JsonResponse;
+use Illuminate\Http\Request;
+use Illuminate\Http\Response;
+use Illuminate\Support\Facades\Route;
+
+// The tests' login: whoever says a name is that user, and gets a token to connect with.
+Route::post('demo/token', static function (Request $request): JsonResponse {
+    $user = User::firstOrCreate(['name' => $request->input('name')]);
+
+    return response()->json(['token' => Headgate::connectionToken($user), 'user' => $user->only(['id', 'name'])]);
+});
+
+Route::post('demo/ship/{order}', static function (int $order): Response {
+    broadcast(new OrderShipped($order))->toOthers();
+
+    return response()->noContent();
+});
+
+Route::get('demo/sessions', static fn (): JsonResponse => response()->json(Headgate::sessions()->pluck('id')));
+
+Route::delete('demo/users/{user}/sessions', static function (string $user): Response {
+    Headgate::disconnectUser($user, 3500, 'banned');
+
+    return response()->noContent();
+});
+
+Route::get('test/events', static fn (): JsonResponse => response()->json(['events' => Event::orderBy('id')->get()]));
+Route::get(
+    'test/messages',
+    static fn (): JsonResponse => response()->json(['messages' => Message::orderBy('id')->get()]),
+);

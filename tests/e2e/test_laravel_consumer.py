@@ -1,0 +1,105 @@
+"""An application that reads the log itself: the Composer package's worker in place of the `laravel` processor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from tests.support.laravel import PACKAGED_APP, LaravelApp, laravel_app
+from tests.support.php import php_binary
+from tests.support.system import SECRET, System, system
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def packaged(redis_url: str, api_url: str) -> AbstractAsyncContextManager[LaravelApp]:
+    """The package's application."""
+    settings = {"REDIS_PORT": str(urlsplit(redis_url).port), "HEADGATE_API_URL": api_url}
+    return laravel_app(SECRET, folder=PACKAGED_APP, settings=settings)
+
+
+@asynccontextmanager
+async def worker(running: System) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`headgate:consume` until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        php_binary(),
+        "artisan",
+        "headgate:consume",
+        "--from-start",
+        "--lease=1",
+        cwd=PACKAGED_APP,
+        env={"PATH": os.environ.get("PATH", os.defpath), **running.laravel.settings},
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[System]:
+    """A gateway and everything behind it but the processor that hands messages over by HTTP."""
+    async with system(
+        application=packaged,
+        only="auth,channels,persistence",
+        laravel_verify_path="/headgate/auth/verify",
+        laravel_authorize_path="/headgate/authorize",
+    ) as made:
+        yield made
+
+
+async def sessions_events(running: System, session: str) -> list[str]:
+    """The names of the connection events that listeners heard of a session."""
+    rows: list[dict[str, Any]] = await running.laravel.events()
+    return [row["event"].rpartition("\\")[2] for row in rows if row["data"]["session"] == session]
+
+
+async def test_a_worker_hands_messages_over_and_answers(running: System) -> None:
+    """A message is stored once by its handler, broadcast and answered; opening and end of its session are events."""
+    async with worker(running):
+        async with running.client() as ada, running.client() as bob:
+            for client, name in ((ada, "ada"), (bob, "bob")):
+                await client.authenticate((await running.laravel.token(name)).token)
+                assert (await client.subscribe("presence-room.1"))["type"] == "subscribed"
+            ack = await ada.message("presence-room.1", "through the log")
+            told = await bob.wait_type("channel_broadcast")
+            assert (told["event"], told["data"]["content"]) == ("message.kept", "through the log")
+            reply = await ada.wait(lambda frame: frame.get("id") == ack["id"])
+            assert reply["data"] == told["data"]
+            (kept,) = await running.laravel.messages()
+            assert (kept["event_id"], kept["session"]) == (ack["event"], ada.session)
+            assert (await ada.ask({"type": "echo", "n": 1}))["n"] == 1
+            assert (await ada.ask({"type": "mystery"}))["code"] == 121
+            ada.transport.close()
+
+        async def closed() -> bool:
+            return "ConnectionClosed" in await sessions_events(running, ada.session)
+
+        await eventually(closed, 20)
+        assert await sessions_events(running, ada.session) == ["ConnectionOpened", "ConnectionClosed"]
+
+
+async def test_what_is_sent_while_no_worker_runs_is_handed_over_later(running: System) -> None:
+    """After a worker was killed messages are acknowledged as before, and the next worker has them, in order."""
+    async with running.client() as ada:
+        await ada.authenticate((await running.laravel.token("waiting")).token)
+        async with worker(running) as killed:
+            assert (await ada.ask({"type": "echo", "n": 0}))["n"] == 0
+            killed.kill()
+            await killed.wait()
+        for n in range(1, 6):
+            await ada.send({"type": "echo", "n": n, "id": f"e{n}"})
+            assert (await ada.wait_type("ack", id=f"e{n}"))["type"] == "ack"
+        async with worker(running):
+            assert [(await ada.wait_type("echo"))["n"] for _ in range(5)] == [1, 2, 3, 4, 5]

@@ -1,0 +1,123 @@
+"""The whole way with an application that has the Composer package, and nothing else of Headgate's, in it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.support.client import Client
+from tests.support.laravel import PACKAGED_APP, LaravelApp, laravel_app
+from tests.support.system import SECRET, System, system
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def packaged(redis_url: str, api_url: str) -> AbstractAsyncContextManager[LaravelApp]:
+    """The package's application."""
+    settings = {
+        "REDIS_PORT": str(urlsplit(redis_url).port),
+        "HEADGATE_API_URL": api_url,
+        "BROADCAST_DRIVER": "headgate",
+    }
+    return laravel_app(SECRET, folder=PACKAGED_APP, settings=settings)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[System]:
+    """A gateway and everything behind it."""
+    async with system(
+        application=packaged,
+        laravel_verify_path="/headgate/auth/verify",
+        laravel_handle_path="/headgate/handle",
+        laravel_event_path="/headgate/event",
+        laravel_authorize_path="/headgate/authorize",
+    ) as made:
+        yield made
+
+
+async def ask(running: System, method: str, path: str, **headers: str) -> httpx.Response:
+    """What a page of the application's would ask of it; header names with _ for -."""
+    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False) as http:
+        response = await http.request(method, path, headers={name.replace("_", "-"): v for name, v in headers.items()})
+    assert response.is_success, (response.text, running.laravel.log())
+    return response
+
+
+async def member(running: System, client: Client, name: str, channel: str) -> str:
+    """Connect as a user with a token of the package's and join a channel; gives the user id."""
+    login = await running.laravel.token(name)
+    await client.authenticate(login.token)
+    assert client.user == str(login.user_id)
+    answer = await client.subscribe(channel)
+    assert answer["type"] == "subscribed", answer
+    return str(login.user_id)
+
+
+async def test_a_broadcast_to_others_reaches_the_others(running: System) -> None:
+    """broadcast(...)->toOthers() by stream reaches the other members of a private channel, and not its sender."""
+    async with running.client() as ada, running.client() as bob:
+        await member(running, ada, "ada", "private-orders.7")
+        await member(running, bob, "bob", "private-orders.7")
+        await ask(running, "POST", "/api/demo/ship/7", X_Socket_ID=ada.session)
+        await ask(running, "POST", "/api/demo/ship/7")
+        first = await bob.wait_type("channel_broadcast", offset=1)
+        assert (first["event"], first["data"]) == ("App\\Events\\OrderShipped", {"order": 7})
+        await bob.wait_type("channel_broadcast", offset=2)
+        # Deliveries of one topic come in order: what was sent to all is the first that she has.
+        assert (await ada.wait_type("channel_broadcast"))["offset"] == 2
+
+
+async def test_a_message_is_handled_and_answered(running: System) -> None:
+    """A client's message is stored once by its handler, under the event id, and broadcast in a presence channel."""
+    async with running.client() as ada, running.client() as bob:
+        ada_id = await member(running, ada, "ada", "presence-room.1")
+        bob_id = await member(running, bob, "bob", "presence-room.1")
+        joined = (await ada.wait_type("presence"))["joined"]
+        assert joined == {"id": bob_id, "info": {"name": "bob"}}
+        ack = await ada.message("presence-room.1", "kept by the package")
+        told = await bob.wait_type("channel_broadcast")
+        assert (told["event"], told["data"]["content"]) == ("message.kept", "kept by the package")
+        (kept,) = [row for row in await running.laravel.messages() if row["content"] == "kept by the package"]
+        assert (kept["event_id"], str(kept["user_id"])) == (ack["event"], ada_id)
+        assert (kept["session"], kept["id"]) == (ada.session, told["data"]["id"])
+        assert (await ada.ask({"type": "echo", "n": 1}))["n"] == 1
+        assert (await ada.ask({"type": "mystery"}))["type"] == "error"
+
+
+async def test_routes_channels_decides(running: System) -> None:
+    """What routes/channels.php refuses, and what no pattern of it means, is refused to a client."""
+    async with running.client() as ada:
+        await ada.authenticate((await running.laravel.token("ada")).token)
+        for channel in ("private-orders.13", "private-orders.7.admin", "private-ordersX7", "private-admins"):
+            assert (await ada.subscribe(channel))["type"] == "error", channel
+
+
+async def test_a_token_of_nobodys_does_not_connect(running: System) -> None:
+    """A text that is no token of the package's closes the session with 4401."""
+    async with running.client() as stranger:
+        await stranger.send({"type": "auth", "token": "a.b.c", "protocol": 1})
+        assert (await stranger.closed()).code == 4401
+
+
+async def test_a_user_is_banned(running: System) -> None:
+    """A listed session is gone after its user was disconnected, and a listener heard of its beginning and its end."""
+    async with running.client() as ada:
+        user = await member(running, ada, "banned", "news")
+        assert ada.session in (await ask(running, "GET", "/api/demo/sessions")).json()
+        await ask(running, "DELETE", f"/api/demo/users/{user}/sessions")
+        closed = await ada.closed()
+        assert (closed.code, closed.reason) == (3500, "banned")
+
+    async def heard() -> list[str]:
+        rows = [row for row in await running.laravel.events() if row["data"]["session"] == ada.session]
+        assert all(row["data"]["user"] == user for row in rows)
+        names = [row["event"].rpartition("\\")[2] for row in rows]
+        return names if "ConnectionClosed" in names else []
+
+    assert await eventually(heard, 20) == ["ConnectionOpened", "ConnectionClosed"]
