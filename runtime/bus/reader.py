@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter as Counting
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -37,7 +39,7 @@ STRAYS = Counter("headgate_strays", "Entries that were read for a group and then
 ONLY: Final = b"only"
 #: The name every owner of a partition reads under.
 CONSUMER: Final = "owner"
-#: An entry that was delivered more often than this and never settled may be what ended its owners.
+#: An entry that was delivered to others so often and never settled may be what ended them.
 SUSPECT_AFTER: Final = 3
 #: How often a reader looks for entries that are pending and that nobody handles, and how long they must have been so.
 SWEEP_S: Final = 10.0
@@ -96,6 +98,8 @@ class Reader:
         """Partitions and the connection that is known to read them."""
         self._cursors: dict[int, str] = {}
         """Partitions whose pending entries are still being read, and how far."""
+        self._read_again: defaultdict[int, Counting[str]] = defaultdict(Counting)
+        """How often this process has read what is pending: whoever lives was not ended by it."""
         self._live: set[int] = set()
         self._gained: set[int] = set()
         """Partitions that were gained since the last turn began."""
@@ -219,12 +223,17 @@ class Reader:
         answer = await self._read({key: cursor})
         items = answer[0][1] if answer else []
         if not items:
+            again = self._read_again.pop(partition, Counting())
+            self._read_again[partition] = Counting({i: n for i, n in again.items() if self._lanes.has(partition, i)})
             del self._cursors[partition]
             self._live.add(partition)
             return
         first, last = items[0][0].decode(), items[-1][0].decode()
         window: list[Any] = await self._client.xpending_range(key, self._group, first, last, len(items))
-        often = {one["message_id"].decode() for one in window if int(one["times_delivered"]) > SUSPECT_AFTER}
+        again = self._read_again[partition]
+        again.update(raw_id.decode() for raw_id, _ in items)
+        times = {one["message_id"].decode(): int(one["times_delivered"]) for one in window}
+        often = {one for one, n in times.items() if n - again[one] >= SUSPECT_AFTER}
         attempts = await self._settler.attempts(partition, [raw_id.decode() for raw_id, _ in items])
         if not self._follows(partition):
             self._cursors[partition] = "0"

@@ -204,6 +204,34 @@ async def test_what_is_read_while_a_lease_is_in_doubt_waits_for_what_was_dropped
     assert list(dict.fromkeys(seen.of("s"))) == [0, 1, 2]
 
 
+async def test_what_a_process_reads_again_in_doubt_is_no_suspect(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubts come together, where a machine is busy. What was dropped in many of them is not handled alone for that, as
+    if it had ended its owners: it would take so long that doubts never end."""
+    sessions, inside, released, doubt = {"a", "b", "c"}, set[str](), asyncio.Event(), asyncio.Event()
+
+    async def slow(received: Received) -> Outcome:
+        inside.add(received.entry.session)
+        await released.wait()
+        inside.discard(received.entry.session)
+        return Outcome.done()
+
+    group = await bus.group(slow)
+    for owner, name in ((group._leases, "holds"), (group._lanes, "_held")):
+        monkeypatch.setattr(owner, name, lambda partition: not doubt.is_set())
+    for session in sessions:
+        await bus.write(session, 0)
+    for _ in range(6):
+        await eventually(lambda: inside == sessions, 10)
+        doubt.set()
+        released.set()
+        await eventually(lambda: not group._lanes._count, 10)
+        released.clear()
+        doubt.clear()
+        group._reader.gained(range(len(bus.logs)))
+    released.set()
+    await eventually(lambda: done(bus), 10)
+
+
 async def all_read(bus: Bus, log: str) -> bool:
     """Whether the group was given every entry."""
     (group,) = await bus.observer.xinfo_groups(log)
