@@ -62,11 +62,6 @@ def new_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-def origin_allowed(origin: str | None, allowed: tuple[str, ...]) -> bool:
-    """Whether pages of `origin` may connect: exact match. A client without Origin is no browser; its token decides."""
-    return origin is None or "*" in allowed or origin in allowed
-
-
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every session of a gateway works with."""
@@ -110,7 +105,7 @@ class OpenSession:
         metrics.OPENED.labels(request.transport).inc()
         metrics.SESSIONS.labels(request.transport).inc()
         self._around.hub.add(self)
-        if not origin_allowed(request.origin, self._around.settings.allowed_origins):
+        if not self._around.settings.allows_origin(request.origin):
             self._close(CloseCode.FORBIDDEN, "this origin may not connect: see HEADGATE_ALLOWED_ORIGINS")
             return
         self._core.connected = Connected(
@@ -155,7 +150,7 @@ class OpenSession:
         if self._tick is not None:
             self._tick.cancel()
         self._around.hub.remove(self)
-        if self._core.known and code != CloseCode.RESUMED_ELSEWHERE:
+        if self._core.known:
             event = SessionDisconnected(
                 generation=self.generation,
                 code=code,

@@ -182,6 +182,10 @@ class Settings(BaseSettings):
         """Bounds of one frame from a client."""
         return FrameLimits(max_bytes=self.frame_bytes, max_depth=self.frame_depth, max_keys=self.frame_keys)
 
+    def allows_origin(self, origin: str | None) -> bool:
+        """Whether pages of `origin` may connect: exact match. Without one it is no browser, and its token decides."""
+        return origin is None or "*" in self.allowed_origins or origin in self.allowed_origins
+
     def secret_bytes(self) -> bytes:
         """The shared secret; raises ConfigurationError when it is missing or short."""
         return check_secret(self.secret.get_secret_value())

@@ -190,16 +190,18 @@ async def nobody_resumes_what_is_not_theirs(world: World) -> None:
 
 @scenario
 async def a_session_that_its_client_closed_is_over(world: World) -> None:
-    """Closing with code 0 ends it at once: nobody can resume it, and its end is in the log."""
+    """Closing with 0, or any code that does not ask to come back, ends it at once: nobody can resume it, and its end is
+    in the log. That is so also of codes that only a gateway has a use for."""
     login = await world.login("leaving")
-    async with world.guest("usual") as guest:
-        success = await guest.authenticate(login.token)
-        guest.transport.close()
+    for code in (0, 3503):
+        async with world.guest("usual") as guest:
+            success = await guest.authenticate(login.token)
+            guest.transport.close(code)
 
-    async def ended() -> bool:
-        return "session.closed" in await types_of(world, success["sessionId"])
+        async def ended(session: str = success["sessionId"]) -> bool:
+            return "session.closed" in await types_of(world, session)
 
-    await eventually(ended)
-    async with world.guest("usual") as guest:
-        fresh = await guest.authenticate(login.token, resume=secret_of(success))
-        assert (fresh["generation"], fresh["sessionId"] == success["sessionId"]) == (1, False)
+        await eventually(ended)
+        async with world.guest("usual") as guest:
+            fresh = await guest.authenticate(login.token, resume=secret_of(success))
+            assert (fresh["generation"], fresh["sessionId"] == success["sessionId"]) == (1, False)
