@@ -179,10 +179,11 @@ class Session:
 
     def authenticated(self, session: str, event: AuthenticatedDelivery, now: Now) -> None:
         """The application knows who this is, and which `session` it has."""
-        if self.state is not State.AUTHENTICATING:
-            return
+        # Also of one that was closed while it waited: its end is to be told of all the same.
         self.known = True
         self.id, self.generation, self.user = session, event.generation, event.user or ""
+        if self.state is not State.AUTHENTICATING:
+            return
         if event.expires_at is not None:
             self._timing.expires(now.monotonic + (event.expires_at - now.wall_ms) / 1000)
             self._look_again()

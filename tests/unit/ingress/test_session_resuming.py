@@ -163,3 +163,13 @@ def test_what_comes_meanwhile_is_bounded() -> None:
     for n in range(1001):
         client.session.publication(Outgoing({"n": n}))
     assert [close.code for close in client.collect().closes] == [3008]
+
+
+def test_a_verdict_on_a_session_that_was_closed_meanwhile_is_known() -> None:
+    """Its transport is still closing: whoever hears of that has to tell that the session lost its connection."""
+    client = asking()
+    client.session.close(3000, "too late")
+    assert not client.session.known
+    client.session.authenticated("old", AuthenticatedDelivery(user="7", generation=5), at(1))
+    assert (client.session.known, client.session.id, client.session.generation) == (True, "old", 5)
+    assert [type(append.event) for append in client.collect().appends] == [AuthRequested]
