@@ -7,22 +7,19 @@ docs/performance.md says what is measured and how. Exit status 0 says that it ra
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import resource
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from bench.support.command import Command, command, end_on_sigterm
 from bench.support.echo import COUNT
-from bench.support.figures import Figure, heading, met, spread
+from bench.support.figures import Figure, met, spread
 from bench.support.gateway_system import CHANNEL, GatewaySystem, gateway_system
 from bench.support.load import MESSAGE_BYTES, Accepted, ClosedLoop
 from bench.support.loads import DatagramLoad, FanOut, Handshakes, PackedLoop
-from bench.support.machine import CORES, machine
 from bench.support.meter import BUSY_LIMIT, Meter
 from bench.support.session import LoadSession, exact_loop
 
@@ -343,33 +340,27 @@ def _close(sessions: Iterable[LoadSession]) -> None:
         session.close()
 
 
-async def measure(plan: Plan, *, as_json: bool) -> None:
+async def measure(plan: Plan, options: Command) -> None:
     """Run the bench and print its figures."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with gateway_system() as running:
         async for group in GatewayBench(plan, running).figures():
-            for figure in group:
-                print(figure.as_json() if as_json else figure.as_row(), flush=True)
+            options.show(group)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="One gateway: what it takes in, sends out and needs for it.")
-    parser.add_argument("--quick", action="store_true", help="one short run of each, in about a minute")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    options = parser.parse_args()
-    if len(CORES) < 2:
-        sys.exit("bench/gateway.py needs two cores: one for the server under load, one for the generator")
+    options = command(
+        "One gateway: what it takes in, sends out and needs for it.",
+        quick="one short run of each, in about a minute",
+        about=f"messages of {MESSAGE_BYTES} bytes where nothing else is said",
+        cores="one for the server under load, one for the generator",
+    )
     # A socket for each session.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    print(f"{machine()}; messages of {MESSAGE_BYTES} bytes where nothing else is said", file=sys.stderr)
-    if not options.json:
-        print(heading())
     with asyncio.Runner(loop_factory=exact_loop) as runner:
-        runner.run(measure(QUICK if options.quick else FULL, as_json=options.json))
+        runner.run(measure(QUICK if options.quick else FULL, options))
 
 
 if __name__ == "__main__":

@@ -7,19 +7,18 @@ docs/performance.md says what is measured and how. Exit status 0 says that it ra
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from statistics import median
 from typing import Final, TypeVar
 
-from bench.support.figures import Figure, heading, spread
+from bench.support.command import Command, command, end_on_sigterm
+from bench.support.figures import Figure, spread
 from bench.support.load import MESSAGE_BYTES, Accepted, ClosedLoop, Latencies, OpenLoop, quantiles
-from bench.support.machine import CORES, GENERATOR_CORE, SERVER_CORE, machine, pin_self
+from bench.support.machine import GENERATOR_CORE, SERVER_CORE, pin_self
 from bench.support.meter import BUSY_LIMIT, Meter
 from bench.support.session import exact_loop
 from bench.support.system import PAIRS, Pair, System, open_pairs, system
@@ -210,34 +209,28 @@ def _doubt(runs: Sequence[Latencies | Accepted]) -> str:
     return f"{doubts[0]} (in {len(doubts)} of {len(runs)} runs)" if len(doubts) * 2 >= len(runs) else ""
 
 
-async def measure(plan: Plan, *, as_json: bool) -> None:
+async def measure(plan: Plan, options: Command) -> None:
     """Run the bench and print its figures."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with system() as running:
         pairs = await open_pairs(running.gateway_port, authenticate=True)
         echoes = await open_pairs(running.echo_port, authenticate=False)
         async for group in PathBench(plan, running, pairs, echoes).figures():
-            for figure in group:
-                print(figure.as_json() if as_json else figure.as_row(), flush=True)
+            options.show(group)
         for session in chain.from_iterable([*pairs, *echoes]):
             session.close()
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="The whole path: latencies and what a gateway takes in.")
-    parser.add_argument("--quick", action="store_true", help="one short run of each, in about 40 s")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    options = parser.parse_args()
-    if len(CORES) < 2:
-        sys.exit("bench/path.py needs two cores: one for the server under load, one for the generator")
-    print(f"{machine()}; messages of {MESSAGE_BYTES} bytes", file=sys.stderr)
-    if not options.json:
-        print(heading())
+    options = command(
+        "The whole path: latencies and what a gateway takes in.",
+        quick="one short run of each, in about 40 s",
+        about=f"messages of {MESSAGE_BYTES} bytes",
+        cores="one for the server under load, one for the generator",
+    )
     with asyncio.Runner(loop_factory=exact_loop) as runner:
-        runner.run(measure(QUICK if options.quick else FULL, as_json=options.json))
+        runner.run(measure(QUICK if options.quick else FULL, options))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,9 @@ docs/performance.md says what is measured and how. Exit status 0 says that it ra
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from typing import Any, Final
 
 import orjson
 
-from bench.support.figures import Figure, heading, percentile
-from bench.support.machine import CORES, machine
+from bench.support.command import Command, command, end_on_sigterm
+from bench.support.figures import Figure, percentile
 from bench.support.session import LoadSession, exact_loop
 from bench.support.system import System, open_in_turn, system
 from schemas.topics import channel_topic
@@ -151,30 +149,23 @@ async def figures(running: System, count: int) -> AsyncIterator[Iterable[Figure]
         client.session.close()
 
 
-async def measure(count: int, *, as_json: bool) -> None:
+async def measure(count: int, options: Command) -> None:
     """Run the bench and print its figures."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     async with system(second_gateway=True, settings=SETTINGS) as running:
         async for group in figures(running, count):
-            for figure in group:
-                print(figure.as_json() if as_json else figure.as_row(), flush=True)
+            options.show(group)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Sessions that resume after their gateway was killed.")
-    parser.add_argument("--quick", action="store_true", help="200 sessions in the place of 1,000")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    options = parser.parse_args()
-    if len(CORES) < 2:
-        sys.exit("bench/resume.py needs two cores: one for the services, one for the clients")
-    print(machine(), file=sys.stderr)
-    if not options.json:
-        print(heading())
+    options = command(
+        "Sessions that resume after their gateway was killed.",
+        quick="200 sessions in the place of 1,000",
+        cores="one for the services, one for the clients",
+    )
     with asyncio.Runner(loop_factory=exact_loop) as runner:
-        runner.run(measure(200 if options.quick else 1000, as_json=options.json))
+        runner.run(measure(200 if options.quick else 1000, options))
 
 
 if __name__ == "__main__":

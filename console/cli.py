@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from console import log_commands
+from console import archive_commands, log_commands, replay_commands
 from console.config import as_env, as_json, explain, fail, print_table, settings_in_force
 from console.version import headgate_version
 from runtime.settings import Settings
@@ -31,6 +31,10 @@ app = typer.Typer(
 )
 app.add_typer(log_commands.dead, name="dead")
 app.add_typer(log_commands.groups, name="groups")
+app.add_typer(archive_commands.archive, name="archive")
+app.add_typer(archive_commands.erase, name="erase")
+app.command()(replay_commands.replay)
+app.command()(replay_commands.inspect)
 
 
 def main() -> None:
@@ -110,6 +114,15 @@ def egress() -> None:
 
     settings = Settings()
     _serve(settings, "egress", run(settings))
+
+
+@app.command()
+def console() -> None:
+    """Run the web console for operators."""
+    from console.web.app import run
+
+    settings = Settings()
+    _serve(settings, "console", run(settings))
 
 
 @app.command()

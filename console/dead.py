@@ -15,10 +15,11 @@ from rich.text import Text
 
 from console.config import PIPED_WIDTH
 from console.log import opened_log
+from console.operators import OperatorsLog, Who
 from console.printable import printable
-from console.records import to_json
 from runtime.bus.dead import DeadLetter, DeadLetters
 from runtime.settings import Settings
+from schemas.readable import to_json
 
 
 def described(letter: DeadLetter) -> dict[str, Any]:
@@ -39,20 +40,25 @@ def described(letter: DeadLetter) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _letters() -> AsyncIterator[DeadLetters]:
+async def _letters() -> AsyncIterator[tuple[DeadLetters, OperatorsLog]]:
     async with opened_log(Settings()) as (client, keys):
-        yield DeadLetters(client, keys)
+        yield DeadLetters(client, keys), OperatorsLog(client, keys)
+
+
+def passes(letter: DeadLetter, group: str, type_: str) -> bool:
+    """Whether a letter is of `group` and of `type_`; empty ones let all through."""
+    return (not group or letter.group == group) and (not type_ or letter.type == type_)
 
 
 async def _wanted(letters: DeadLetters, group: str, type_: str) -> AsyncIterator[DeadLetter]:
     async for letter in letters.all():
-        if (not group or letter.group == group) and (not type_ or letter.fields.get(b"type") == type_.encode()):
+        if passes(letter, group, type_):
             yield letter
 
 
 async def list_letters(group: str, type_: str, json: bool) -> None:
     """Print the letters of `group` and `type_` (empty: all)."""
-    async with _letters() as letters:
+    async with _letters() as (letters, _):
         found = [letter async for letter in _wanted(letters, group, type_)]
     if json:
         for letter in found:
@@ -80,7 +86,7 @@ def _print(found: Sequence[DeadLetter]) -> None:
 
 async def show(name: str, json: bool) -> None:
     """Print one letter whole; raises NoSuchLetter."""
-    async with _letters() as letters:
+    async with _letters() as (letters, _):
         letter = await letters.get(name)
     if json:
         sys.stdout.buffer.write(to_json(described(letter)) + b"\n")
@@ -96,16 +102,22 @@ async def decide(
     type_: str,
     every: bool,
     act: Callable[[DeadLetters, DeadLetter], Awaitable[None]],
+    operation: str,
     done: str,
 ) -> None:
-    """Do `act` to the letters that are named, or to `every` one that passes the filters. Raises NoSuchLetter."""
+    """Do `act` to the letters that are named, or to `every` one that passes the filters. Raises NoSuchLetter.
+
+    Each is written down as `operation` in the operators' log.
+    """
     if bool(names) == every:
         raise typer.BadParameter("name letters, or give --all (with --group or --type to choose some)")
-    async with _letters() as letters:
+    async with _letters() as (letters, record):
         if every:
             chosen = [letter async for letter in _wanted(letters, group, type_)]
         else:
             chosen = [await letters.get(name) for name in names]
+        who = Who.at_command_line()
         for letter in chosen:
-            await act(letters, letter)
+            async with record.doing(who, operation, letter.name):
+                await act(letters, letter)
     typer.echo(f"{len(chosen)} {done}")

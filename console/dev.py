@@ -17,6 +17,7 @@ from console.embedded import EmbeddedRedis
 from console.plan import SERVICES, Plan
 from console.standin.app import SELF_DESCRIPTION, stand_in_app
 from console.supervisor import Child, Program
+from console.web.app import build as build_console
 from runtime.http import HttpServer
 from runtime.service import Component
 from runtime.settings import mask_url
@@ -29,6 +30,7 @@ _STOP_MARGIN_S: Final = 3.0
 _PATIENCE_S: Final = 20.0
 _POLL_S: Final = 0.1
 _EXIT_CONFIGURATION: Final = 2
+_READY: Final = "/health/ready"
 _COLOURS: Final = {
     "redis": "red",
     "ingress": "cyan",
@@ -51,8 +53,8 @@ class Terminal:
         line = Text.assemble((f"{name:{_NAME_WIDTH}} │ ", _COLOURS.get(name, "white")), text)
         self._errors.print(line, soft_wrap=True)
 
-    def banner(self, plan: Plan) -> None:
-        """Where everything is, on standard output."""
+    def banner(self, plan: Plan, console_link: str) -> None:
+        """Where everything is, on standard output; `console_link` lets one browser in."""
         settings = plan.settings
         if plan.stand_in:
             application = "stand-in application, not Laravel (set HEADGATE_LARAVEL_URL to use yours)"
@@ -60,6 +62,7 @@ class Terminal:
             application = mask_url(settings.laravel_url)
         rows = [
             ("Demo page", f"http://localhost:{plan.port}"),
+            ("Web console", f"{console_link} (once)"),
             ("WebTransport", f"https://localhost:{settings.ingress_port}{settings.ingress_path}"),
             ("HTTP API", f"http://{_reachable(settings.api_host)}:{settings.api_port}"),
             ("Application", application),
@@ -71,7 +74,7 @@ class Terminal:
         lines = Text("\nHeadgate is ready.\n", "bold green")
         for name, value in rows:
             lines.append(f"  {name:13}", "dim")
-            lines.append(f"{value}\n", "bold" if name == "Demo page" else "")
+            lines.append(f"{value}\n", "bold" if name in ("Demo page", "Web console") else "")
         lines.append("  Ctrl-C ends it; the data stays.\n", "dim")
         self._output.print(lines, soft_wrap=True)
         self._output.file.flush()
@@ -110,7 +113,7 @@ class Development:
             await self._start(child)
         await self._start_demo(plan)
         await self._wait_until_ready(plan)
-        self._terminal.banner(plan)
+        self._terminal.banner(plan, await self._start_console(plan))
 
     async def stop(self) -> None:
         """End everything: the gateway first, so that nothing new comes, the log's server last."""
@@ -150,6 +153,23 @@ class Development:
             self._started.pop()
             self._terminal.say("dev", "no demo page on [::1]: IPv6 is off, or the port is taken there")
         await self._start(feed)  # Last, so that it sends its viewers away before the servers wait for them.
+
+    async def _start_console(self, plan: Plan) -> str:
+        """Start the web console; gives the link that signs one browser in."""
+        host = f"http://{_reachable(plan.settings.console_host)}:{plan.settings.console_port}"
+        first: list[str] = []
+
+        def links(path: str) -> None:
+            if first:
+                self._terminal.say("dev", f"web console: {host}{path} (once)")
+            first.append(host + path)
+
+        services = tuple(url.removesuffix(_READY) for _, url in _health_urls(plan))
+        components, health = build_console(plan.with_(console_services=services).settings, links=links)
+        for component in components:
+            await self._start(component)
+        health.serving = True
+        return first[0]
 
     async def _wait_until_ready(self, plan: Plan) -> None:
         waiting = dict(_health_urls(plan))
@@ -203,7 +223,7 @@ def _health_urls(plan: Plan) -> Sequence[tuple[str, str]]:
         ("processors", settings.processors_http_host, settings.processors_http_port),
         ("egress", settings.api_host, settings.api_port),
     )
-    return [(name, f"http://{_reachable(host)}:{port}/health/ready") for name, host, port in listeners]
+    return [(name, f"http://{_reachable(host)}:{port}{_READY}") for name, host, port in listeners]
 
 
 def _reachable(host: str) -> str:

@@ -82,8 +82,9 @@ class EmbeddedRedis:
     Every append is on disk before it is confirmed, nothing is evicted. Only 127.0.0.1 reaches it.
     """
 
-    def __init__(self, folder: Path, say: Say, *, stop_seconds: float = 10.0) -> None:
-        """Takes the directory; raises ConfigurationError when there is no server."""
+    def __init__(self, folder: Path, say: Say, *, stop_seconds: float = 10.0, durable: bool = True) -> None:
+        """Takes the directory; raises ConfigurationError when there is no server. Not `durable`: in memory only."""
+        self._durable = durable
         self._folder = folder
         self._say = say
         self._stop_seconds = stop_seconds
@@ -150,7 +151,7 @@ class EmbeddedRedis:
             "bind": "127.0.0.1",
             "port": str(self._port),
             "dir": str(self._folder),
-            "appendonly": "yes",
+            "appendonly": "yes" if self._durable else "no",
             "appendfsync": "always",
             # Plain commands: the snapshots of Redis and Valkey differ, and next time the other may be found.
             "aof-use-rdb-preamble": "no",
@@ -190,7 +191,7 @@ async def _lock(folder: Path) -> int:
     except TimeoutError:
         os.close(descriptor)
         raise ConfigurationError(
-            f"another `headgate dev` uses {folder.parent}: end it, or give this one a --data-dir of its own"
+            f"another server uses {folder}: end that one (`headgate dev`, or a replay), or name another directory"
         ) from None
     return descriptor
 

@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from console.log import opened_log
-from console.records import order, to_json
+from console.records import order
 from runtime.bus.trim import removed_groups
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
-from schemas.groups import INBOUND, OUTBOUND
+from schemas.groups import FORWARDER, INBOUND, OUTBOUND
 from schemas.keys import Keys
+from schemas.readable import to_json
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Group:
 
     name: str
     log: str
-    """`in`, `out`, or the same with `:datagrams`."""
+    """`in`, `out`, or the same with `:datagrams` or `:trail`."""
     members: int
     """Processes that consume for it now."""
     pending: int = 0
@@ -39,12 +40,15 @@ class Group:
     """When the oldest of all these was appended (Unix ms)."""
 
 
-async def groups(client: aioredis.Redis, keys: Keys) -> list[Group]:
-    """Every group there is, and those that are missing although the log is kept for them. Raises RedisError."""
+async def groups(client: aioredis.Redis, keys: Keys, *, forwarded: bool) -> list[Group]:
+    """Every group there is, and those that are missing although the log is kept for them. Raises RedisError.
+
+    `forwarded`: whether that is so of the one that hands over by HTTP.
+    """
     found: dict[tuple[str, str], Group] = {}
     removed = await removed_groups(client, keys)
     for name, log in [*((name, "in") for name in INBOUND), *((name, "out") for name in OUTBOUND)]:
-        if name not in removed:
+        if name not in removed and (name != FORWARDER or forwarded):
             found[log, name] = Group(name, log, await _members(client, keys, name))
     for log, stream in _streams(keys):
         for info in await _info(client, stream):
@@ -83,15 +87,17 @@ async def _info(client: aioredis.Redis, stream: str) -> Sequence[dict[str, Any]]
 def _streams(keys: Keys) -> list[tuple[str, str]]:
     logs = [("in", keys.inbound(p)) for p in range(keys.partitions)]
     logs += [("out", keys.outbound(p)) for p in range(keys.partitions)]
-    return logs + [(f"{log}:datagrams", Keys.datagrams(stream)) for log, stream in logs]
+    beside = (("datagrams", Keys.datagrams), ("trail", Keys.trail))
+    return logs + [(f"{log}:{name}", make(stream)) for name, make in beside for log, stream in logs]
 
 
 async def list_groups(json: bool) -> None:
     """Print every group: its processes, and what it has not handled."""
-    async with opened_log(Settings()) as (client, keys):
+    settings = Settings()
+    async with opened_log(settings) as (client, keys):
         seconds, microseconds = await client.time()
         now = seconds * 1000 + microseconds // 1000
-        found = await groups(client, keys)
+        found = await groups(client, keys, forwarded=settings.laravel_via == "http")
     rows = [
         {
             "group": one.name,

@@ -9,10 +9,12 @@ from typing import Any, Final
 from rich.text import Text
 
 from console.printable import printable
-from console.records import order, to_json, topic_of
+from console.records import order
+from runtime.recording import topic_of
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
 from schemas.events import EVENTS
+from schemas.readable import to_json
 
 _TYPE_WIDTH: Final = max(map(len, EVENTS))
 _TOPIC_WIDTH: Final = 28
@@ -117,13 +119,23 @@ _SUMMARIES: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     ),
     "session.resumed": _generation,
     "session.restored": _generation,
+    "entry.handled": lambda data: _joined(
+        data.get("processor"),
+        data.get("outcome"),
+        data.get("ms") is not None and f"{data['ms']} ms",
+        data.get("attempts") not in (None, 1) and f"{data['attempts']} attempts",
+        isinstance(data.get("asked"), dict) and f"{data['asked'].get('route')} {data['asked'].get('status') or ''}",
+        data.get("error"),
+    ),
     "session.disconnected": lambda data: _joined(_generation(data), _code(data)),
     "session.authenticated": _person,
     "session.auth_failed": lambda data: str(data.get("error") or ""),
     "session.closed": _code,
     "session.disconnect_requested": _code,
     "channel.subscribe_requested": lambda data: "from a position on" if data.get("recover") else "from now on",
-    "channel.unsubscribed": lambda data: "left",
+    "channel.unsubscribe_requested": lambda data: str(data.get("reason") or ""),
+    "channel.subscribed": lambda data: "joined",
+    "channel.unsubscribed": lambda data: f"left: {data.get('reason')}",
     "subscription.granted": lambda data: "granted",
     "subscription.ended": lambda data: str(data.get("reason") or ""),
     "session.ended": lambda data: "over",

@@ -12,20 +12,24 @@ from console.embedded import log_of_dev
 from runtime.bus.servers import connect
 from runtime.logs import configure_logs
 from runtime.settings import Settings, mask_url
-from schemas.errors import LogUnavailable
+from schemas.errors import ConfigurationError, LogUnavailable
 from schemas.keys import Keys
 
 
 async def keys_of_log(client: aioredis.Redis, settings: Settings) -> Keys:
     """The keys with the number of partitions that the log was made with: who looks need not be told it.
 
-    Raises LogUnavailable.
+    Raises LogUnavailable, ConfigurationError.
     """
     try:
         fixed = await client.hget(settings.keys.meta(), "partitions")
     except RedisError as error:
         raise unavailable(settings, error) from error
-    return Keys(settings.prefix, int(fixed)) if fixed else settings.keys
+    if fixed is None:
+        return settings.keys
+    if not fixed.isdigit():
+        raise ConfigurationError(f"{settings.keys.meta()} is no record of a log: is HEADGATE_PREFIX right?")
+    return Keys(settings.prefix, int(fixed))
 
 
 def unavailable(settings: Settings, error: RedisError) -> LogUnavailable:

@@ -39,7 +39,7 @@ def retry(names: Names = None, group: Group = "", type_: Type = "", every: All =
     from console.dead import decide
     from runtime.bus.dead import DeadLetters
 
-    asyncio.run(decide(names or [], group, type_, every, DeadLetters.retry, "put back"))
+    asyncio.run(decide(names or [], group, type_, every, DeadLetters.retry, "retry letter", "put back"))
 
 
 @dead.command()
@@ -48,7 +48,7 @@ def drop(names: Names = None, group: Group = "", type_: Type = "", every: All = 
     from console.dead import decide
     from runtime.bus.dead import DeadLetters
 
-    asyncio.run(decide(names or [], group, type_, every, DeadLetters.drop, "dropped"))
+    asyncio.run(decide(names or [], group, type_, every, DeadLetters.drop, "drop letter", "dropped"))
 
 
 @groups.command("list")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from rich.console import Console
 
 from console.lines import line_of
-from console.records import record, to_json
+from console.records import record
 from schemas.entry import Entry
+from schemas.readable import to_json
+
+Write = Callable[[str, str, Entry], None]
+"""Takes a stream, a stream id and the entry that is there."""
 
 
 class _Terminal(Console):

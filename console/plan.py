@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import console
 from console.config import variable_of
+from console.supervisor import environment, headgate
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 from schemas.signing import check_secret
@@ -24,6 +23,7 @@ _PORTS: Final = (
     ("ingress_http_port", "ingress_http_host", socket.SOCK_STREAM, "health of the gateway"),
     ("processors_http_port", "processors_http_host", socket.SOCK_STREAM, "health of the processors"),
     ("api_port", "api_host", socket.SOCK_STREAM, "HTTP API"),
+    ("console_port", "console_host", socket.SOCK_STREAM, "web console"),
 )
 
 
@@ -64,20 +64,14 @@ class Plan:
             "laravel_url": settings.laravel_url,
             "secret": settings.secret.get_secret_value(),
             "allowed_origins": ",".join(settings.allowed_origins),
+            "pubsub_bridge": str(settings.pubsub_bridge),
             **{name: str(getattr(settings, name)) for name, *_ in _PORTS},
         }
-        root = str(Path(console.__file__).parent.parent)
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {
-            **os.environ,
-            **{variable_of(name): value for name, value in chosen.items()},
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONUNBUFFERED": "1",
-        }
+        return environment(**{variable_of(name): value for name, value in chosen.items()}, PYTHONUNBUFFERED="1")
 
     def command(self, service: str) -> list[str]:
         """The command of a child: `headgate SERVICE` of this very code, wherever it is started."""
-        return [sys.executable, "-P", "-m", "console.cli", service]
+        return headgate(service)
 
 
 def make_plan(settings: Settings, *, port: int, data_dir: Path | None) -> Plan:
@@ -96,6 +90,8 @@ def make_plan(settings: Settings, *, port: int, data_dir: Path | None) -> Plan:
         changes["archive_url"] = f"sqlite+aiosqlite:///{folder}/archive.db"
     if "allowed_origins" not in given:
         changes["allowed_origins"] = (f"http://localhost:{port}", f"http://127.0.0.1:{port}")
+    if "pubsub_bridge" not in given:
+        changes["pubsub_bridge"] = True
     made_secret = None
     if settings.secret.get_secret_value():
         settings.secret_bytes()

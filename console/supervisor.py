@@ -44,6 +44,23 @@ class Program:
     """File descriptors that it keeps open."""
 
 
+def headgate(*arguments: str) -> list[str]:
+    """`headgate ARGUMENTS` of this very code, to be run in `environment`."""
+    # -P: what lies in the working directory is not imported.
+    return [sys.executable, "-P", "-m", "console.cli", *arguments]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Ours with `changes`, in which this very code is found wherever a command is started."""
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """`command`, as a process that ends with this one, even when this one is killed (console.tied)."""
+    return [sys.executable, "-I", "-S", _TIED, str(os.getpid()), *command]
+
+
 def restart_delay(deaths: int) -> float:
     """Seconds before the restart after the `deaths`-th death in a row (1 or more)."""
     return min(_RESTART_CEILING_S, _RESTART_BASE_S * 2.0 ** min(deaths - 1, 10))
@@ -110,8 +127,7 @@ class Child:
     async def _spawn(self) -> asyncio.subprocess.Process:
         # A process group of its own: Ctrl-C in a terminal is for the parent, which ends them in order.
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", _TIED, str(os.getpid())),
-            *self.program.command,
+            *tied(self.program.command),
             env=self.program.environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -136,7 +152,7 @@ class Child:
                 return
             deaths = 1 if loop.time() - started >= SETTLED_S else deaths + 1
             delay = restart_delay(deaths)
-            self._report(name, f"{_how_it_ended(status)}: starting it again in {delay:g} s")
+            self._report(name, f"{how_it_ended(status)}: starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             if self._stopping.is_set():
@@ -164,7 +180,8 @@ class Child:
             self._say(self.program.name, text)
 
 
-def _how_it_ended(status: int) -> str:
+def how_it_ended(status: int) -> str:
+    """In words, after the name of the process."""
     if status >= 0:
         return f"ended with status {status}"
     try:

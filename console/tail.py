@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import redis.asyncio as aioredis
 
 from console.log import keys_of_log
-from console.records import order, streams, topic_of
+from console.output import Write
+from console.records import order, streams
 from runtime.bus.cursor import Batch, follow
 from runtime.bus.servers import connect
+from runtime.recording import topic_of
 from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.entry import Entry
-
-Write = Callable[[str, str, Entry], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from pathlib import Path
 from typing import Final
 
 import structlog
 
-import console
-from console.supervisor import SETTLED_S, Child, Program
+from console.supervisor import SETTLED_S, Child, Program, environment, headgate
 from ingress.app import certificate_files
 from ingress.server.workers import Place, bind_all, check_platform, steer
 from runtime.settings import Settings
@@ -26,7 +23,7 @@ _EXIT_CONFIGURATION: Final = 2
 _LAST_PORT: Final = 65_535
 
 
-def environment(settings: Settings, place: Place, port: int) -> dict[str, str]:
+def worker_environment(settings: Settings, place: Place, port: int) -> dict[str, str]:
     """The environment of a worker on `port`: ours, with what is its own. Raises ConfigurationError."""
     own = {**place.environment(), "HEADGATE_INGRESS_PORT": str(port)}
     if settings.ingress_http_port:
@@ -36,8 +33,7 @@ def environment(settings: Settings, place: Place, port: int) -> dict[str, str]:
                 f"worker {place.index} would listen for operators on port {operator}: lower HEADGATE_INGRESS_HTTP_PORT"
             )
         own["HEADGATE_INGRESS_HTTP_PORT"] = str(operator)
-    paths = [str(Path(console.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **own}
+    return environment(**own)
 
 
 class Workers:
@@ -97,9 +93,8 @@ class Workers:
         assert place.descriptor is not None
         program = Program(
             f"worker {place.index}",
-            # -P: what lies in the working directory is not imported.
-            [sys.executable, "-P", "-m", "console.cli", "ingress"],
-            environment(self._settings, place, port),
+            headgate("ingress"),
+            worker_environment(self._settings, place, port),
             stop_seconds=self._settings.drain_seconds + _STOP_MARGIN_S,
             inherits=[place.descriptor],
         )

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
 
+from egress.api.admission import Admission
 from egress.api.app import Services, create
+from egress.api.headers import with_headers
 from egress.api.listing import Listing
 from egress.api.publisher import Publisher
+from egress.api.revocation import Revoker
 from egress.api.signed import SignedRequests
+from egress.bridge import Bridge
+from egress.channels import Channels
 from egress.delivery import DeliveryStreams
 from egress.directory import Directory
+from egress.pusher.app import PusherApi
+from egress.pusher.door import PusherRequests
 from egress.reaper import Reaper
 from egress.router import DatagramRouter, Router
 from egress.topics.store import TopicStore
@@ -26,6 +34,7 @@ from runtime.bus.trim import Trimmer
 from runtime.http import HttpServer
 from runtime.logs import configure_logs
 from runtime.service import Component, Health, serve
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.stream_app import StreamApplication
 from runtime.telemetry import Telemetry
@@ -33,10 +42,12 @@ from schemas.events import (
     AuthenticatedDelivery,
     AuthFailed,
     AuthFailedDelivery,
+    ChannelUnsubscribed,
     DatagramDelivery,
     DatagramPublished,
     DisconnectDelivery,
     DisconnectRequested,
+    EntryHandled,
     Event,
     MessagePublished,
     PresenceDelivery,
@@ -53,7 +64,9 @@ from schemas.events import (
     SubscriptionSuspended,
     SupersededDelivery,
     UnsubscribedDelivery,
+    UnsubscribeRequested,
 )
+from schemas.keys import Keys
 
 log = structlog.get_logger()
 
@@ -97,6 +110,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     client = connect(settings)
     appender = Appender(client, assurance=Assurance.of(settings.ack))
     store, directory = TopicStore(client, settings), Directory(client, keys)
+    channels = Channels(client, directory, settings)
     deliveries = DeliveryStreams(client, appender, settings)
     streams = _streams(settings, client, appender, telemetry, store, directory, deliveries)
     reaper = Reaper(settings, client, directory, deliveries, now_ms)
@@ -106,15 +120,34 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     health.add(reaper.problem)
     trimmer = Trimmer(client, settings, streams.groups["router"].owned)
     health.warn(trimmer.warning)
+    publisher = Publisher(appender, directory, keys, telemetry, now_ms)
     services = Services(
-        Publisher(appender, keys, telemetry, now_ms),
+        publisher,
+        Revoker(appender, directory, store, keys, now_ms),
         directory,
         Listing(directory, store, settings.partitions),
+        channels,
         health,
+        streams.asyncapi,
     )
-    api = SignedRequests(create(services), client=client, keys=keys, verifier=verifier)
-    server = HttpServer(api, settings.api_host, settings.api_port, drain=settings.drain_seconds)
-    return [connection, telemetry, appender, streams, reaper, trimmer, server], health
+    admission = Admission(client, keys, settings.api_requests_per_minute)
+    api = PusherRequests(
+        PusherApi(client, publisher, channels, keys).app(),
+        SignedRequests(create(services), admission=admission, verifier=verifier),
+        admission=admission,
+        app_id=settings.app_id,
+        secrets=verifier.secrets,
+    )
+    server = HttpServer(
+        with_headers(api, settings.api_origins), settings.api_host, settings.api_port, drain=settings.drain_seconds
+    )
+    components: list[Component] = [connection, telemetry, appender, streams, reaper, trimmer]
+    if settings.pubsub_bridge:
+        bridge = Bridge(settings, client, publisher)
+        health.add(bridge.problem)
+        health.warn(bridge.warning)
+        components.append(bridge)
+    return [*components, server], health
 
 
 def _streams(
@@ -127,6 +160,7 @@ def _streams(
     deliveries: DeliveryStreams,
 ) -> StreamApplication:
     keys = settings.keys
+    sessions = SessionRecord(client, keys, settings.resume_seconds, channel_events=settings.channel_events)
     outbound = [keys.outbound(partition) for partition in range(settings.partitions)]
     router = ConsumerGroup(
         settings,
@@ -135,9 +169,10 @@ def _streams(
         telemetry,
         logs=outbound,
         group="router",
-        handler=Router(store, directory, deliveries).handle,
+        handler=Router(store, directory, deliveries, sessions).handle,
         key=by_partition,
         max_batch=MAX_BATCH,
+        trailed=True,
     )
     datagrams = ConsumerGroup(
         settings,
@@ -150,18 +185,23 @@ def _streams(
         key=by_partition,
         max_batch=MAX_BATCH,
     )
-    gateway = keys.delivery("gateway")
-    return StreamApplication(
-        settings,
-        "egress",
-        [router, datagrams],
-        reads={keys.outbound(0): OUTBOUND, keys.datagrams(keys.outbound(0)): [DatagramPublished]},
-        writes={
-            keys.inbound(0): [SessionDisconnected, SessionClosed],
-            gateway: DELIVERIES,
-            keys.datagrams(gateway): [DatagramDelivery],
-        },
-    )
+    return StreamApplication(settings, "egress", [router, datagrams], reads=_reads(settings), writes=_writes(settings))
+
+
+def _reads(settings: Settings) -> dict[str, Sequence[type[Event]]]:
+    outbound = f"{settings.prefix}{{out:q}}"
+    return {outbound: OUTBOUND, Keys.datagrams(outbound): [DatagramPublished]}
+
+
+def _writes(settings: Settings) -> dict[str, Sequence[type[Event]]]:
+    inbound, outbound = f"{settings.prefix}{{in:p}}", f"{settings.prefix}{{out:q}}"
+    gateway = settings.keys.delivery("gateway")
+    return {
+        inbound: [SessionDisconnected, SessionClosed, ChannelUnsubscribed, UnsubscribeRequested],
+        gateway: DELIVERIES,
+        Keys.datagrams(gateway): [DatagramDelivery],
+        Keys.trail(outbound): [EntryHandled],
+    }
 
 
 async def run(settings: Settings) -> None:

@@ -1,12 +1,14 @@
 """The directory: which sessions are live and in which channels, for those who ask over HTTP.
 
 It follows the topics (an entry's operation comes first, its note after): a note may be made twice, never of
-what did not happen.
+what did not happen. It may also come late, from a router that was asleep while another took its place. So a channel is
+listed with the stream id of the entry that it was last joined by, and no earlier entry changes that: what is listed is
+every channel with subscribers, and now and then one that has none any more. Who looks asks the topics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -19,6 +21,26 @@ from schemas.topics import channel_topic, session_topic
 
 #: Records that are read in one round trip when all are gone through.
 _SCAN: Final = 1000
+#: KEYS: channels of a partition. ARGV: 1 channel, 2 stream id of the entry, 3 whether that leaves it with subscribers.
+_MARK: Final = """
+local function order(id)
+  local milliseconds, sequence = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(milliseconds), tonumber(sequence)
+end
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if known then
+  local known_ms, known_sequence = order(known)
+  local ms, sequence = order(ARGV[2])
+  if ms < known_ms or ms == known_ms and sequence < known_sequence then
+    return
+  end
+end
+if ARGV[3] == '1' then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+else
+  redis.call('HDEL', KEYS[1], ARGV[1])
+end
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +69,14 @@ class Directory:
         if len(pipeline):
             await pipeline.execute()
 
-    async def has(self, session: str) -> bool:
-        """Whether `session` is live."""
-        return bool(await self._client.hexists(self._keys.sessions_of(session_topic(session)), session))
+    async def live(self, sessions: Iterable[str]) -> set[str]:
+        """Those of `sessions` that are live, in one round trip; raises RedisError."""
+        asked = list(sessions)
+        pipeline = self._client.pipeline(transaction=False)
+        for session in asked:
+            pipeline.hexists(self._keys.sessions_of(session_topic(session)), session)
+        answers: list[bool] = await pipeline.execute() if asked else []
+        return {session for session, there in zip(asked, answers, strict=True) if there}
 
     async def count(self) -> int:
         """How many sessions are live."""
@@ -71,6 +98,19 @@ class Directory:
         """The sessions that one partition lists, sorted."""
         raw = cast("list[bytes]", await self._client.hkeys(self._keys.sessions(partition)))
         return sorted(name.decode() for name in raw)
+
+    async def channels(self, partition: int) -> dict[str, str]:
+        """The channels that one partition lists, each with the stream id of the entry that it was last joined by."""
+        raw = cast("dict[bytes, bytes]", await self._client.hgetall(self._keys.channels(partition)))
+        return {name.decode(): at.decode() for name, at in raw.items()}
+
+    async def unlist(self, channels: Mapping[str, str]) -> None:
+        """Forget `channels` that turned out to be empty, as `channels` gave them; not what was joined since."""
+        pipeline = self._client.pipeline(transaction=False)
+        for channel, at in channels.items():
+            self._mark(pipeline, channel, at, False)
+        if len(pipeline):
+            await pipeline.execute()
 
     async def get(self, sessions: Sequence[str]) -> list[Session]:
         """Those of `sessions` that are live."""
@@ -102,14 +142,15 @@ class Directory:
                 pipeline.hdel(self._keys.sessions_of(session_topic(note.session)), note.session)
             case ChannelJoined():
                 pipeline.sadd(self._channels_of(note.session), note.channel)
-                pipeline.sadd(self._listed_with(note.channel), note.channel)
+                self._mark(pipeline, note.channel, note.at, True)
             case ChannelLeft():
                 pipeline.srem(self._channels_of(note.session), note.channel)
                 if note.empty:
-                    pipeline.srem(self._listed_with(note.channel), note.channel)
+                    self._mark(pipeline, note.channel, note.at, False)
 
     def _channels_of(self, session: str) -> str:
         return self._keys.topic(session_topic(session), "channels")
 
-    def _listed_with(self, channel: str) -> str:
-        return self._keys.channels(partition_of(channel_topic(channel), self._keys.partitions))
+    def _mark(self, pipeline: Any, channel: str, at: str, occupied: bool) -> None:
+        key = self._keys.channels(partition_of(channel_topic(channel), self._keys.partitions))
+        pipeline.eval(_MARK, 1, key, channel, at, int(occupied))

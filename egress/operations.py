@@ -75,6 +75,8 @@ class Published:
     offset: int
     gateways: tuple[str, ...]
     repeated: bool = False
+    began: bool = False
+    """The topic had no epoch before, or got its own in the same round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Granted:
     gateways: tuple[str, ...]
     former: str = ""
     """The gateway that the session was reached through until now, if that was another."""
+    began: bool = False
+    """As of Published."""
 
 
 @dataclass(frozen=True, slots=True)

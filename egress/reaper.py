@@ -58,7 +58,9 @@ class Reaper:
         self._directory = directory
         self._streams = streams
         self._gateways = Gateways(client, settings.keys)
-        self._sessions = SessionRecord(client, settings.keys, settings.resume_seconds)
+        self._sessions = SessionRecord(
+            client, settings.keys, settings.resume_seconds, channel_events=settings.channel_events
+        )
         self._clock, self._now = clock, monotonic
         self._lease = settings.gateway_lease_seconds
         self._liveness = Liveness(self._lease)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
 from prometheus_client import Counter
 from redis.exceptions import RedisError, ResponseError
 
-from egress.delivery import DeliveryStreams
-from egress.directory import Directory
 from egress.operations import Full, Interest, Published, Reply
 from egress.routing.deliveries import Delivery, deliveries
 from egress.routing.notes import Note, note
 from egress.routing.plan import Plan, plan, plan_datagram
+from egress.routing.routed import routed
 from egress.topics.store import TopicStore
-from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.outcomes import Outcome, Received, Verdict
+from schemas.close_codes import reconnects
+from schemas.entry import Entry
 from schemas.errors import InvalidEntry, InvalidTopic, LogUnavailable
+from schemas.events import DisconnectRequested
+from schemas.topics import TopicKind
 
 REPEATED: Final = Counter("headgate_router_repeats", "Publications that a topic recognised as repeats.")
 OVER_LIMIT: Final = Counter(
@@ -30,13 +33,35 @@ DATAGRAM_LIFE_MS: Final = 2000
 _AWAY: Final = (RedisError, LogUnavailable)
 
 
+class Listed(Protocol):
+    """Who knows which sessions are live: egress.directory.Directory."""
+
+    async def take(self, notes: Iterable[Note]) -> None:
+        """Write `notes` down, in order; raises RedisError."""
+
+
+class Delivers(Protocol):
+    """Who writes to gateways: egress.delivery.DeliveryStreams."""
+
+    async def append(self, deliveries: Iterable[Delivery], *, datagrams: bool = False) -> None:
+        """Append in order; raises LogUnavailable unless every one was confirmed."""
+
+
+class Ends(Protocol):
+    """Who ends sessions: runtime.sessions.SessionRecord."""
+
+    async def force(self, session: str, order: Entry, event: DisconnectRequested) -> bool:
+        """End `session` as `order` says; raises RedisError."""
+
+
 class Router:
     """Handles entries of the outbound log."""
 
-    def __init__(self, store: TopicStore, directory: Directory, streams: DeliveryStreams) -> None:
+    def __init__(self, store: TopicStore, directory: Listed, streams: Delivers, sessions: Ends) -> None:
         self._store = store
         self._directory = directory
         self._streams = streams
+        self._sessions = sessions
 
     async def handle(self, batch: Sequence[Received]) -> list[Outcome]:
         """Route `batch`, in order; the handler of the group `router`.
@@ -58,6 +83,7 @@ class Router:
             replies = iter(await self._store.run([p.operation for p in plans if p and p.operation]))
             out: list[Delivery] = []
             notes: list[Note] = []
+            orders: list[tuple[Plan, DisconnectRequested]] = []
             for position, one in enumerate(plans):
                 if one is None:
                     continue
@@ -66,28 +92,45 @@ class Router:
                     # What comes after it must wait: nothing of it was delivered yet.
                     outcomes[position:] = [Outcome.again(str(reply))]
                     break
-                _collect(one, reply, notes, out)
+                if (noted := note(one, reply, batch[position].stream_id)) is not None:
+                    notes.append(noted)
+                _count(reply)
+                delivered = deliveries(one, reply)
+                out += delivered
+                outcomes[position] = Outcome(Verdict.DONE, notes=routed(reply, delivered))
+                if isinstance(one.event, DisconnectRequested):
+                    orders.append((one, one.event))
             await self._directory.take(notes)
+            for order, event in orders:
+                await self._end(order, event)
             await self._streams.append(out)
         except _AWAY as error:
             return [Outcome.later(type(error).__name__)] * len(batch)
         return outcomes
 
+    async def _end(self, one: Plan, event: DisconnectRequested) -> None:
+        """End the sessions that an order is about, also those without a connection, unless they are to come back."""
+        if reconnects(event.code):
+            return
+        if one.kind is TopicKind.SESSION:
+            sessions = [one.name]
+        else:
+            sessions = await self._store.subscribers(one.entry.topic)
+        for session in sessions:
+            await self._sessions.force(session, one.entry, event)
 
-def _collect(one: Plan, reply: Reply | None, notes: list[Note], out: list[Delivery]) -> None:
+
+def _count(reply: Reply | None) -> None:
     if isinstance(reply, Published) and reply.repeated:
         REPEATED.inc()
     elif isinstance(reply, Full):
         OVER_LIMIT.inc()
-    if (noted := note(one, reply)) is not None:
-        notes.append(noted)
-    out += deliveries(one, reply)
 
 
 class DatagramRouter:
     """Handles the datagram logs: what cannot be routed now is dropped."""
 
-    def __init__(self, store: TopicStore, streams: DeliveryStreams, clock: Callable[[], int]) -> None:
+    def __init__(self, store: TopicStore, streams: Delivers, clock: Callable[[], int]) -> None:
         """`clock` gives Unix ms."""
         self._store = store
         self._streams = streams

@@ -11,8 +11,9 @@ from functools import partial
 import structlog
 
 from ingress import metrics
+from ingress.clock import new_id, now
 from ingress.hub import Hub
-from ingress.open_session import OpenSession, Surroundings, new_id, now
+from ingress.open_session import OpenSession, Surroundings
 from ingress.outage import Outage, Step
 from ingress.secrets import GatewaySecrets
 from ingress.server.transport import Admission, SessionHandler, SessionRequest, Transport

@@ -105,6 +105,11 @@ class Hub:
         for topic in self._joined.pop(member.id, ()):
             self._leave(topic, member.id)
 
+    def leave(self, member: Member, channel: str) -> None:
+        """Nothing more of `channel` is for a session."""
+        if self._members.get(member.id) is member:
+            self._leave(channel_topic(channel), member.id)
+
     def deliver(self, entry: Entry) -> str:
         """Hand one delivery to whom it is for; gives `delivered`, `repeated`, `missed` or `gone`. Raises InvalidEntry.
 

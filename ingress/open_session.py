@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from math import inf
 from opentelemetry.trace import SpanKind
 
 from ingress import metrics
+from ingress.clock import new_id, now
 from ingress.hub import Hub
 from ingress.server.transport import SessionRequest, Transport
 from ingress.session import (
     Append,
     Close,
     Effect,
-    Now,
+    Leave,
     OpenAndSend,
     Outgoing,
     Secrets,
@@ -45,21 +45,11 @@ from schemas.events import (
     SubscribedDelivery,
     UnsubscribedDelivery,
 )
-from schemas.ids import of_disconnection, uuid7
+from schemas.ids import of_disconnection
 from schemas.keys import Keys
 
 #: Codes that no application asks for.
 _OUR_OWN = frozenset({CloseCode.SHUTDOWN, CloseCode.CONNECTION_LIMIT})
-
-
-def now() -> Now:
-    """The time on both clocks."""
-    return Now(time.monotonic(), time.time_ns() // 1_000_000)
-
-
-def new_id() -> str:
-    """A new time-ordered id."""
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +194,7 @@ class OpenSession:
 
     def unsubscribed(self, channel: str, event: UnsubscribedDelivery) -> None:
         """A channel was left or taken away."""
-        self._core.unsubscribed(channel, event.stream, event.frame_id)
+        self._core.unsubscribed(channel, event)
         self._act()
 
     def publication(self, outgoing: Outgoing, stream: int) -> None:
@@ -304,6 +294,8 @@ class OpenSession:
             case SendDatagram():
                 sent = transport.send_datagram(effect.data)
                 (metrics.DATAGRAMS_OUT if sent else metrics.DATAGRAMS_DROPPED.labels("too_large")).inc()
+            case Leave(channel=channel):
+                self._around.hub.leave(self, channel)
             case Close():
                 self._by = self._by if self._by == "application" else "gateway"
                 transport.close(effect.code, effect.reason)
@@ -356,6 +348,9 @@ class OpenSession:
 
     def _append(self, append: Append) -> None:
         around, event = self._around, append.event
+        if append.lasting:
+            self._append_lasting(event, new_id())
+            return
         metrics.frames_in(event.TYPE).inc()
         span = around.telemetry.begin(
             f"receive {event.TYPE}", attributes={"headgate.session": self.id}, kind=SpanKind.SERVER

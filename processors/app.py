@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
-from fastapi import FastAPI, Response
 
 from processors.application import Application
-from processors.auth.client import AuthClient
-from processors.auth.handler import AuthHandler
-from processors.channels.client import ChannelsClient
 from processors.channels.datagrams import DatagramsHandler
-from processors.channels.handler import ChannelsHandler
-from processors.channels.store import ChannelsStore
-from processors.handling import entries
-from processors.laravel.client import LaravelClient
-from processors.laravel.handler import LaravelHandler
+from processors.handlers import DECIDING, processor
 from processors.persistence.handler import PersistenceHandler
+from processors.persistence.reader import ArchiveReader
+from processors.persistence.redaction import Redaction
+from processors.persistence.retention import Retention, RetentionRules
 from processors.persistence.store import Archive
 from runtime import service
 from runtime.bus.appender import Appender
@@ -28,18 +23,19 @@ from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health
-from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.stream_app import StreamApplication
 from runtime.telemetry import Telemetry
 from schemas import events
+from schemas.channel_auth import ChannelVerifier
 from schemas.errors import ConfigurationError
+from schemas.groups import FORWARDER
 from schemas.keys import Keys
 from schemas.sealing import Sealer
 
 log = structlog.get_logger()
 
-PROCESSORS: Final = ("auth", "channels", "laravel", "persistence")
+PROCESSORS: Final = (*DECIDING, "persistence")
 DATAGRAM_BATCH: Final = 200
 ARCHIVE_BATCH: Final = 500
 #: Nobody waits for the archive: it reads this seldom, and takes more at a time.
@@ -56,48 +52,40 @@ class Plan:
         self._telemetry = telemetry
         self._inbound = [settings.keys.inbound(p) for p in range(settings.partitions)]
         self.needs: list[Component] = []
+        self.checks: list[Callable[[], str | None]] = []
+        """What each of them says is wrong, or None."""
         self.groups: list[ConsumerGroup] = []
 
-    def add(self, processor: str) -> None:
+    def add(self, name: str) -> None:
         """Add one of PROCESSORS; raises ConfigurationError."""
-        match processor:
-            case "auth":
-                self._add_auth()
-            case "channels":
-                self._add_channels()
-            case "laravel":
-                self._add_laravel()
-            case "persistence":
-                self._add_persistence()
-            case _:
-                raise ConfigurationError(f"no processor {processor!r}: choose from {', '.join(PROCESSORS)}")
-
-    def _application(self, processor: str) -> Application:
-        application = Application(self._settings, self._telemetry, processor)
-        self.needs.append(application)
-        return application
+        if name in DECIDING:
+            self._add_deciding(name)
+        elif name == "persistence":
+            self._add_persistence()
+        else:
+            raise ConfigurationError(f"no processor {name!r}: choose from {', '.join(PROCESSORS)}")
+        if name == "channels":
+            self._add_datagrams()
 
     def _bus(self) -> tuple[Settings, aioredis.Redis, Appender, Telemetry]:
         return self._settings, self._client, self._appender, self._telemetry
 
-    def _add_auth(self) -> None:
-        client = AuthClient(self._application("auth"), self._settings.laravel_verify_path)
-        sessions = SessionRecord(self._client, self._settings.keys, self._settings.resume_seconds)
-        handler = AuthHandler(client, sessions, Sealer(self._settings.secret_bytes()))
+    def _add_deciding(self, name: str) -> None:
+        settings = self._settings
+        repeatable = name != FORWARDER or settings.laravel_idempotent
+        application = Application(settings, self._telemetry, name, repeatable=repeatable)
+        self.needs.append(application)
+        sealer, verifier = Sealer(settings.secret_bytes()), ChannelVerifier(settings.verifier().secrets)
+        made = processor(name, settings, self._client, application, sealer, verifier)
         self.groups.append(
             ConsumerGroup(
-                *self._bus(), logs=self._inbound, group="auth", handler=entries(handler.handle), types=handler.TYPES
+                *self._bus(), logs=self._inbound, group=name, handler=made.handler, types=made.types, trailed=True
             )
         )
 
-    def _add_channels(self) -> None:
-        client = ChannelsClient(self._application("channels"), self._settings.laravel_authorize_path)
-        handler = ChannelsHandler(client, ChannelsStore(self._client, self._settings.keys))
+    def _add_datagrams(self) -> None:
         datagrams = DatagramsHandler(self._appender, self._settings.keys, self._settings.datagram_log_size)
-        self.groups += (
-            ConsumerGroup(
-                *self._bus(), logs=self._inbound, group="channels", handler=entries(handler.handle), types=handler.TYPES
-            ),
+        self.groups.append(
             ConsumerGroup(
                 *self._bus(),
                 logs=[Keys.datagrams(key) for key in self._inbound],
@@ -105,33 +93,30 @@ class Plan:
                 handler=datagrams.handle,
                 key=by_partition,
                 max_batch=DATAGRAM_BATCH,
-            ),
-        )
-
-    def _add_laravel(self) -> None:
-        client = LaravelClient(
-            self._application("laravel"),
-            handle_path=self._settings.laravel_handle_path,
-            event_path=self._settings.laravel_event_path,
-        )
-        handler = LaravelHandler(client)
-        self.groups.append(
-            ConsumerGroup(
-                *self._bus(), logs=self._inbound, group="laravel", handler=entries(handler.handle), types=handler.TYPES
             )
         )
 
     def _add_persistence(self) -> None:
         archive = Archive(self._settings.archive_url)
-        self.needs.append(archive)
+        redaction = Redaction(self._settings.archive_redact, self._settings.secret_bytes)
+        retention = Retention(
+            RetentionRules(self._settings.archive_retention),
+            archive,
+            ArchiveReader(self._settings.archive_url),
+            self._client,
+            self._settings,
+        )
+        self.needs += [archive, retention]
+        self.checks.append(retention.problem)
         outbound = [self._settings.keys.outbound(p) for p in range(self._settings.partitions)]
         logs = [*self._inbound, *(Keys.datagrams(key) for key in self._inbound), *outbound]
+        logs += [Keys.trail(log) for log in (*self._inbound, *outbound)]
         self.groups.append(
             ConsumerGroup(
                 *self._bus(),
                 logs=logs,
                 group="persistence",
-                handler=PersistenceHandler(archive, logs).handle,
+                handler=PersistenceHandler(archive, logs, redaction).handle,
                 key=by_partition,
                 max_batch=ARCHIVE_BATCH,
                 linger=ARCHIVE_LINGER_S,
@@ -142,19 +127,27 @@ class Plan:
 
 
 def build(settings: Settings, only: Collection[str] | None = None) -> tuple[list[Component], Health]:
-    """The components of the service in start order, with the processors that `only` names (default: all).
+    """The components of the service in start order, with the processors that `only` names (default: all that
+    HEADGATE_LARAVEL_VIA asks for).
 
     Raises ConfigurationError.
     """
-    chosen = PROCESSORS if only is None else tuple(dict.fromkeys(only))
+    if only is None:
+        only = [name for name in PROCESSORS if name != FORWARDER or settings.laravel_via == "http"]
+    chosen = tuple(dict.fromkeys(only))
     if not chosen:
         raise ConfigurationError(f"no processor was chosen: name some of {', '.join(PROCESSORS)}")
+    if FORWARDER in chosen and settings.laravel_via == "log":
+        raise ConfigurationError(
+            "HEADGATE_LARAVEL_VIA is log: the application reads the log itself, and nothing is kept for the processor "
+            f"{FORWARDER}; choose others, or set HEADGATE_LARAVEL_VIA to http"
+        )
     client = connect(settings)
     appender = Appender(client)
     telemetry = Telemetry.from_settings(settings, "processors")
     plan = Plan(settings, client, appender, telemetry)
-    for processor in chosen:
-        plan.add(processor)
+    for name in chosen:
+        plan.add(name)
     application = StreamApplication(
         settings, "processors", plan.groups, reads=_reads(settings), writes=_writes(settings)
     )
@@ -162,7 +155,11 @@ def build(settings: Settings, only: Collection[str] | None = None) -> tuple[list
     connection = LogConnection(client, settings)
     health.add(connection.problem)
     health.add(application.problem)
-    http = HttpServer(_operator_app(health, application), settings.processors_http_host, settings.processors_http_port)
+    for check in plan.checks:
+        health.add(check)
+    http = HttpServer(
+        operator_app(health, application.asyncapi), settings.processors_http_host, settings.processors_http_port
+    )
     return [connection, appender, telemetry, *plan.needs, application, http], health
 
 
@@ -170,17 +167,6 @@ async def run(settings: Settings, only: Collection[str] | None = None) -> None:
     """Run the processors until SIGTERM; raises ConfigurationError, LogUnavailable."""
     components, health = build(settings, only)
     await service.serve("processors", components, health)
-
-
-def _operator_app(health: Health, application: StreamApplication) -> FastAPI:
-    app = operator_app(health)
-
-    @app.get("/asyncapi.json")
-    async def asyncapi() -> Response:
-        """The AsyncAPI 3 document of the streams."""
-        return Response(application.asyncapi(), media_type="application/json")
-
-    return app
 
 
 def _reads(settings: Settings) -> dict[str, list[type[events.Event]]]:
@@ -193,7 +179,9 @@ def _reads(settings: Settings) -> dict[str, list[type[events.Event]]]:
             events.SessionDisconnected,
             events.SessionClosed,
             events.SubscribeRequested,
-            events.Unsubscribed,
+            events.UnsubscribeRequested,
+            events.ChannelSubscribed,
+            events.ChannelUnsubscribed,
             events.MessageReceived,
             events.WhisperReceived,
         ],
@@ -204,7 +192,14 @@ def _reads(settings: Settings) -> dict[str, list[type[events.Event]]]:
 def _writes(settings: Settings) -> dict[str, list[type[events.Event]]]:
     inbound, outbound = f"{settings.prefix}{{in:p}}", f"{settings.prefix}{{out:q}}"
     return {
-        inbound: [events.SessionOpened, events.SessionClosed],
+        inbound: [
+            events.SessionOpened,
+            events.SessionClosed,
+            events.ChannelSubscribed,
+            events.ChannelUnsubscribed,
+            events.UnsubscribeRequested,
+        ],
+        Keys.trail(inbound): [events.EntryHandled],
         outbound: [
             events.SessionAuthenticated,
             events.AuthFailed,

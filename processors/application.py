@@ -7,10 +7,12 @@ no redirect is followed, no proxy of the environment is used, and an answer is r
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -19,12 +21,13 @@ import structlog
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 
-from processors.answer import Answer, BadAnswer, Failed, NoAnswerToThis, Unavailable
+from processors.answer import Answer, BadAnswer, Failed, NoAnswerToThis, NotReached, NotRepeatable, Unavailable
+from processors.asked import Notes
 from processors.breaker import Breaker
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, HeadgateError, InvalidEntry
 from schemas.signing import TIMESTAMP_HEADER, TOLERANCE_S
 from schemas.traceparent import parse
 
@@ -41,8 +44,11 @@ AVAILABLE = Gauge("headgate_application_available", "0 while requests are held b
 
 #: The idempotency key of a request: the id of the entry that led to it.
 EVENT_HEADER: Final = "X-Headgate-Event-Id"
-#: Statuses below 500 that say nothing about the request itself (RFC 9110, 15.5.9; RFC 6585, 4).
-_RETRY: Final = frozenset({408, 429})
+#: Statuses with which a request is turned away before it is handled (RFC 9110, 15.5.9, 15.6.4; RFC 6585, 4).
+_RETRY: Final = frozenset({408, 429, 503})
+
+#: What cannot be in the value of a header.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 #: What an exception in the application leads to (RFC 9110, 15.6.1); 502 to 504 come from what stands before it.
 _DEFECT: Final = 500
@@ -57,11 +63,16 @@ class Application:
         telemetry: Telemetry,
         processor: str,
         *,
+        repeatable: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ConfigurationError when there is no secret to sign with, or no usable URL."""
+        """Raises ConfigurationError when there is no secret to sign with, or no usable URL.
+
+        `repeatable`: whether a request may be sent again when nobody knows whether the application began with it.
+        """
+        self._repeatable = repeatable
         self._base = _base(settings.laravel_url)
         self._timeout = settings.laravel_timeout
         self._cap = settings.laravel_answer_bytes
@@ -78,13 +89,15 @@ class Application:
             timeout=self._timeout,
             limits=httpx.Limits(
                 max_connections=settings.laravel_connections,
-                max_keepalive_connections=settings.laravel_connections,
+                # A connection that is used again can be closed just then: nobody knows what became of that request.
+                max_keepalive_connections=settings.laravel_connections if repeatable else 0,
             ),
             follow_redirects=False,
             trust_env=False,
             # Compressed, a small answer can be a large one.
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "headgate"},
         )
+        self._notes = Notes()
         AVAILABLE.labels(processor).set(1)
 
     async def start(self) -> None:
@@ -102,13 +115,37 @@ class Application:
         entry: Entry,
         headers: Mapping[str, str] | None = None,
         wants_json: bool = True,
+        seen: Callable[[Any], Any] | None = None,
     ) -> Answer:
         """Ask the application on behalf of `entry`, whose session, user, id and trace go along as headers.
 
-        `payload` becomes JSON (None: no body). With `wants_json` off the answer's body is not looked at.
-        Raises Unavailable, Failed, BadAnswer, and orjson.JSONEncodeError for a payload that JSON cannot carry.
+        `payload` becomes JSON (None: no body). With `wants_json` off the answer's body is not looked at. `seen` gives
+        what the rules look at of its JSON, for the trail.
+        Raises Unavailable, Failed, BadAnswer, InvalidEntry, and orjson.JSONEncodeError for a payload that JSON cannot
+        carry. Where requests are not repeatable, Unavailable stands for those that were not begun with, and
+        NotRepeatable for others.
         """
+        _check_headers(entry)
         body = b"" if payload is None else orjson.dumps(payload)
+        with self._notes.of(entry, path, body, seen) as note:
+            status, content = await self._answer(path, body, entry, headers or {})
+            note.status = status
+            try:
+                answer = self._decoded(status, content, wants_json)
+            except BadAnswer as error:
+                self._give_up(error)
+                raise
+            note.answer = answer.json
+            return answer
+
+    def notes(self, entry: Entry) -> Mapping[str, Any]:
+        """What a trail says of what was asked on behalf of `entry`; forgotten with this call."""
+        return self._notes.take(entry)
+
+    async def _answer(
+        self, path: str, body: bytes, entry: Entry, headers: Mapping[str, str]
+    ) -> tuple[int, bytes | None]:
+        """Status and body (None when over the cap) of an answer that counts; raises Unavailable, Failed."""
         async with self._slots:
             if not self._breaker.allow(self._monotonic()):
                 REQUESTS.labels(path, "held_back").inc()
@@ -119,7 +156,7 @@ class Application:
                 {"http.request.method": "POST", "http.route": path},
                 kind=SpanKind.CLIENT,
             )
-            request = self._request(path, body, entry, headers or {}, span.traceparent)
+            request = self._request(path, body, entry, headers, span.traceparent)
             began, result = self._monotonic(), "no_answer"
             try:
                 response, content = await self._exchange(request)
@@ -129,6 +166,7 @@ class Application:
                 _check_clocks(request, response)
             except Unavailable as error:
                 self._failed(path, str(error))
+                self._give_up(error)
                 if isinstance(error, NoAnswerToThis) and not self._breaker.open:
                     raise Failed(str(error)) from error
                 raise
@@ -137,7 +175,7 @@ class Application:
                 REQUESTS.labels(path, result).inc()
                 SECONDS.labels(path, result).observe(self._monotonic() - began)
             self._succeeded()
-            return self._decoded(response.status_code, content, wants_json)
+            return response.status_code, content
 
     def _request(
         self, path: str, body: bytes, entry: Entry, headers: Mapping[str, str], traceparent: str
@@ -161,8 +199,16 @@ class Application:
         encoded = [(name.encode(), value.encode()) for name, value in every.items()]
         return self._client.build_request("POST", url, content=body, headers=encoded)
 
+    def _give_up(self, error: HeadgateError) -> None:
+        """Raise NotRepeatable if that matters, and `error` leaves open whether the application began with a request."""
+        if not self._repeatable and not isinstance(error, NotReached):
+            raise NotRepeatable(f"{error}; it is not asked again, since HEADGATE_LARAVEL_IDEMPOTENT is off") from error
+
     async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes | None]:
         """The answer and its body (None when over the cap), all within the timeout; raises Unavailable."""
+        began: list[str] = []
+        if not self._repeatable:
+            request.extensions["trace"] = partial(_note_beginning, began)
         try:
             async with asyncio.timeout(self._timeout):
                 response = await self._client.send(request, stream=True)
@@ -171,11 +217,14 @@ class Application:
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException) as error:
+            if not began and not self._repeatable:
+                raise NotReached(f"no connection to the application within {self._timeout} s") from error
             raise NoAnswerToThis(f"the application did not answer within {self._timeout} s") from error
         except httpx.LocalProtocolError:
             raise  # A request that may not be sent would be refused the next time, too.
         except httpx.TransportError as error:
-            raise Unavailable(f"no connection to the application ({type(error).__name__})") from error
+            kind = NotReached if isinstance(error, httpx.ConnectError) else Unavailable
+            raise kind(f"no connection to the application ({type(error).__name__})") from error
 
     async def _body(self, response: httpx.Response) -> bytes | None:
         body = bytearray()
@@ -209,13 +258,28 @@ class Application:
             log.warning("application.back", processor=self._processor)
 
 
+def _check_headers(entry: Entry) -> None:
+    """Raise InvalidEntry for one that would write headers of its own (RFC 9110, 5.5)."""
+    if any(_CONTROL.search(value) for value in (entry.id, entry.session, entry.user)):
+        raise InvalidEntry("its id, session or user has control characters, which end a header")
+
+
+async def _note_beginning(began: list[str], event: str, _: Mapping[str, Any]) -> None:
+    """Take note in `began` when the first byte of a request is about to leave
+    (https://www.python-httpx.org/advanced/extensions/#trace)."""
+    if event.endswith("send_request_headers.started"):
+        began.append(event)
+
+
 def _check(status: int) -> None:
     """Raise Unavailable for a status after which the same request can succeed."""
     if 300 <= status < 400:
         raise Unavailable(f"the application redirects ({status}), which is not followed: check HEADGATE_LARAVEL_URL")
     if status == _DEFECT:
         raise NoAnswerToThis(f"the application answered {status}")
-    if status in _RETRY or not (200 <= status < 300 or 400 <= status < 500):
+    if status in _RETRY:
+        raise NotReached(f"the application answered {status}")
+    if not (200 <= status < 300 or 400 <= status < 500):
         raise Unavailable(f"the application answered {status}")
 
 
@@ -233,7 +297,7 @@ def _check_clocks(request: httpx.Request, response: httpx.Response) -> None:
         return
     apart = shown - int(request.headers[TIMESTAMP_HEADER])
     if abs(apart) > TOLERANCE_S:
-        raise Unavailable(
+        raise NotReached(
             f"the application answered {response.status_code} and its clock is {apart:+.0f} s from this one: "
             "it refuses every signature until both clocks are right"
         )

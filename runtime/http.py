@@ -5,47 +5,75 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from runtime.service import Health
 from schemas.errors import ConfigurationError
 
 
-def operator_routes(health: Health) -> APIRouter:
-    """`/health/live`, `/health/ready` and `/metrics`."""
+class Alive(BaseModel):
+    """`status` is always the same: that there is an answer says it."""
+
+    status: str = "alive"
+
+
+class Readiness(BaseModel):
+    """Whether traffic may come. `problems` say why not; `warnings` are what an operator should look at."""
+
+    status: str
+    problems: list[str]
+    warnings: list[str]
+
+
+def operator_routes(health: Health, asyncapi: Callable[[], str] | None = None) -> APIRouter:
+    """`/health/live`, `/health/ready`, `/metrics`, and `/asyncapi.json` where there are streams to tell of."""
     router = APIRouter(tags=["operator"])
 
-    @router.get("/health/live")
-    async def live() -> dict[str, str]:
+    @router.get("/health/live", summary="Liveness")
+    async def live() -> Alive:
         """The process answers."""
-        return {"status": "alive"}
+        return Alive()
 
-    @router.get("/health/ready")
-    async def ready(response: Response) -> dict[str, str | list[str]]:
+    not_ready = {"model": Readiness, "description": "It starts, stops, or something is wrong."}
+
+    @router.get("/health/ready", summary="Readiness", responses={503: not_ready})
+    async def ready(response: Response) -> Readiness:
         """200 when traffic may come, 503 with the reasons when not; warnings change neither."""
         problems = health.problems()
         if problems:
             response.status_code = 503
         status = "unready" if problems else "ready"
-        return {"status": status, "problems": problems, "warnings": health.warnings()}
+        return Readiness(status=status, problems=problems, warnings=health.warnings())
 
-    @router.get("/metrics")
+    text = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @router.get("/metrics", summary="Metrics", response_class=Response, responses={200: text})
     async def metrics() -> Response:
         """Prometheus text."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    if asyncapi is None:
+        return router
+    json = {"description": "AsyncAPI 3.", "content": {"application/json": {"schema": {"type": "object"}}}}
+
+    @router.get("/asyncapi.json", summary="Streams", response_class=Response, responses={200: json})
+    async def streams() -> Response:
+        """The streams that the service reads and writes, and the events on them, as AsyncAPI 3."""
+        return Response(asyncapi(), media_type="application/json")
+
     return router
 
 
-def operator_app(health: Health) -> FastAPI:
+def operator_app(health: Health, asyncapi: Callable[[], str] | None = None) -> FastAPI:
     """An application with the operator's routes and nothing else."""
     app = FastAPI(title="Headgate operator", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(operator_routes(health))
+    app.include_router(operator_routes(health, asyncapi))
     return app
 
 
@@ -70,6 +98,8 @@ class HttpServer:
                 lifespan="off",
                 ws="none",
                 server_header=False,
+                # Whose X-Forwarded-For counts is for the application to say: uvicorn believes every local process.
+                proxy_headers=False,
                 timeout_graceful_shutdown=max(1, int(drain)),
             )
         )

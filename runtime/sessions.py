@@ -18,8 +18,9 @@ from typing import Any, Final
 import redis.asyncio as aioredis
 from redis.asyncio.client import Pipeline
 
+from runtime.memberships import LEAVE_ALL, names_key
 from schemas.entry import Entry
-from schemas.events import SessionClosed, SessionDisconnected
+from schemas.events import DisconnectRequested, SessionClosed, SessionDisconnected
 from schemas.ids import of_disconnection, of_session_end
 from schemas.keys import Keys
 
@@ -45,13 +46,16 @@ redis.call('SADD', KEYS[3], ARGV[2])
 return 1
 """
 #: KEYS: 1 record, 2 sessions of the former gateway, 3 of the new one, 4 gateways with sessions, 5 disconnected.
-#: ARGV: 1 session, 2 former gateway, 3 new gateway, 4 user, 5 generation of the secret, 6 id of the request.
+#: ARGV: 1 session, 2 former gateway, 3 new gateway, 4 user, 5 generation of the secret, 6 id of the request,
+#: 7 when that was appended (Unix ms).
 #: Gives {what became of it, generation, when the session began}.
-#: A secret is void once a later one was presented: only then is it known that the client has that.
+#: A secret is void once a later one was presented: only then is it known that the client has that. A client that asks
+#: again has let go of the connection over which it asked before: requests are in logs of their own, and one that is
+#: handled after a later one is of a connection that nobody uses.
 _CLAIM: Final = f"""
 local r = redis.call('HMGET', KEYS[1], 'gateway', 'user', 'generation', 'presented', 'since', 'claims', 'ended',
-  'resumable')
-if not r[1] or r[7] or r[8] ~= '1' then return {{'unknown'}} end
+  'resumable', 'forced', 'asked')
+if not r[1] or r[7] or r[8] ~= '1' or r[9] then return {{'unknown'}} end
 local generation, presented, secret = tonumber(r[3]), tonumber(r[4]), tonumber(ARGV[5])
 local claims = r[6] and cjson.decode(r[6]) or {{}}
 local mine = claims[ARGV[6]]
@@ -59,13 +63,14 @@ if mine then
   return {{mine == generation and 'resumed' or 'superseded', mine, r[5]}}
 end
 if r[2] ~= ARGV[4] then return {{'foreign'}} end
+if r[10] and tonumber(ARGV[7]) < tonumber(r[10]) then return {{'superseded'}} end
 if secret < presented or secret > generation or generation - secret >= {RETRIES} then return {{'void'}} end
 if r[1] ~= ARGV[2] then return {{'moved'}} end
 if secret > presented then claims = {{}} end
 generation = generation + 1
 claims[ARGV[6]] = generation
 redis.call('HSET', KEYS[1], 'gateway', ARGV[3], 'generation', generation, 'presented', secret,
-  'claims', cjson.encode(claims))
+  'claims', cjson.encode(claims), 'asked', ARGV[7])
 redis.call('HDEL', KEYS[1], 'left')
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -75,9 +80,11 @@ redis.call('SADD', KEYS[4], ARGV[3])
 return {{'resumed', generation, r[5]}}
 """
 #: What the scripts that end a session have in common.
-_ENDING: Final = f"""
-local function close(record, log, fields)
-  redis.call('XADD', log, '*', unpack(ARGV, fields))
+_ENDING: Final = f"""{LEAVE_ALL}
+local function close(record, names, log, events, first)
+  local fields = {{unpack(ARGV, first)}}
+  leave_all(names, log, fields, events == '1')
+  redis.call('XADD', log, '*', unpack(fields))
   redis.call('DEL', record)
   redis.call('HSET', record, 'ended', 1)
   redis.call('EXPIRE', record, {END_KEPT_S})
@@ -85,16 +92,16 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
-#: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log.
-#: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON), then
-#: the fields of the session's end. What is said of another generation than the last says nothing.
-#: Gives whether the session waits to be resumed.
+#: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log, 6 its channels.
+#: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON),
+#: 7 whether the log hears of channels, then the fields of the session's end. What is said of another generation than
+#: the last says nothing. Gives whether the session waits to be resumed.
 _DISCONNECT: Final = f"""{_ENDING}
-local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended')
+local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended', 'forced')
 if not r[1] or r[3] or r[1] ~= ARGV[3] then return 0 end
-local final = ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1'
+local final = ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' or r[4]
 if final then
-  close(KEYS[1], KEYS[5], 7)
+  close(KEYS[1], KEYS[6], KEYS[5], ARGV[7], 8)
   redis.call('ZREM', KEYS[4], ARGV[1])
 else
   redis.call('HSETNX', KEYS[1], 'left', ARGV[6])
@@ -104,14 +111,29 @@ redis.call('HDEL', KEYS[2], ARGV[1])
 if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SREM', KEYS[3], ARGV[2]) end
 return final and 0 or 1
 """
-#: KEYS: 1 record, 2 disconnected, 3 inbound log. ARGV: 1 session, then the fields of its end.
+#: KEYS: 1 record, 2 disconnected, 3 inbound log, 4 its channels. ARGV: 1 session, 2 whether the log hears of channels,
+#: then the fields of its end.
 #: Gives whether its time was over.
 _EXPIRE: Final = f"""{_ENDING}
 local due = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not due or tonumber(due) > now then return 0 end
-if redis.call('HEXISTS', KEYS[1], 'generation') == 1 then close(KEYS[1], KEYS[3], 2) end
+if redis.call('HEXISTS', KEYS[1], 'generation') == 1 then close(KEYS[1], KEYS[4], KEYS[3], ARGV[2], 3) end
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1
+"""
+#: KEYS: 1 record, 2 disconnected, 3 inbound log, 4 its channels. ARGV: 1 session, 2 whether the log hears of channels,
+#: 3 when the end was ordered (Unix ms), then the fields of the session's end. One that is connected ends with its
+#: connection, which its gateway is told to end; one that began later is left alone. Gives whether it ended now.
+_FORCE: Final = f"""{_ENDING}
+local r = redis.call('HMGET', KEYS[1], 'generation', 'since')
+if not r[1] or tonumber(r[2]) > tonumber(ARGV[3]) then return 0 end
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  close(KEYS[1], KEYS[4], KEYS[3], ARGV[2], 4)
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return 1
+end
+redis.call('HSET', KEYS[1], 'forced', 1)
+return 0
 """
 #: KEYS: 1 inbound log, 2 sessions of the gateway, 3 gateways with sessions.
 #: ARGV: 1 session, 2 gateway, 3 generation, then the fields of the connection's end.
@@ -130,7 +152,7 @@ class ClaimResult(StrEnum):
 
     RESUMED = "resumed"
     SUPERSEDED = "superseded"
-    """It was resumed by this request, and by another one since: nobody waits for an answer to this one."""
+    """Another request has resumed it, which was made after this one: nobody waits for an answer to this one."""
     UNKNOWN = "unknown"
     """There is no such session (any more)."""
     FOREIGN = "foreign"
@@ -151,15 +173,22 @@ class Claim:
 class SessionRecord:
     """The record. Every method raises RedisError, and may be repeated."""
 
-    def __init__(self, client: aioredis.Redis, keys: Keys, resume_seconds: float) -> None:
-        """`resume_seconds`: how long a session waits for its client to come back; 0: not at all."""
+    def __init__(
+        self, client: aioredis.Redis, keys: Keys, resume_seconds: float, *, channel_events: bool = True
+    ) -> None:
+        """`resume_seconds`: how long a session waits for its client to come back; 0: not at all.
+
+        `channel_events`: whether the log hears of the channels that a session leaves as it ends.
+        """
         self._client = client
+        self._channel_events = int(channel_events)
         self._keys = keys
         self._window_ms = int(resume_seconds * 1000)
         self._open = client.register_script(_OPEN)
         self._claim = client.register_script(_CLAIM)
         self._disconnect = client.register_script(_DISCONNECT)
         self._expire = client.register_script(_EXPIRE)
+        self._force = client.register_script(_FORCE)
 
     async def open(self, opened: Entry, *, resumable: bool) -> bool:
         """Begin a session: append `opened`, its `session.opened`. False when it was here before and has ended."""
@@ -168,10 +197,13 @@ class SessionRecord:
         head: list[Any] = [opened.session, opened.gateway, opened.user, opened.ts, int(resumable)]
         return bool(await self._open(keys=keys, args=[*head, *opened.fields()]))
 
-    async def claim(self, session: str, generation: int, *, user: str, gateway: str, request: str) -> Claim:
+    async def claim(
+        self, session: str, generation: int, *, user: str, gateway: str, request: str, asked_at: int
+    ) -> Claim:
         """Connect `session` to `gateway` as the next generation, for the `user` who has the secret of `generation`.
 
-        `request` is the id of the entry that asks: when it asks again it gets the same answer.
+        `request` is the id of the entry that asks: when it asks again it gets the same answer. `asked_at` is when that
+        was appended (Unix ms, the clock of Redis).
         """
         log = self._keys.inbound_of(session)
         while True:
@@ -179,7 +211,8 @@ class SessionRecord:
             sessions, gateways = self._connected(log, former)
             to, _ = self._connected(log, gateway)
             keys = [self._record(session), sessions, to, gateways, self._keys.disconnected(log)]
-            answer: list[Any] = await self._claim(keys=keys, args=[session, former, gateway, user, generation, request])
+            args: list[Any] = [session, former, gateway, user, generation, request, asked_at]
+            answer: list[Any] = await self._claim(keys=keys, args=args)
             if answer[0] == b"moved":
                 continue  # Resumed by somebody else between the two looks.
             result = ClaimResult(answer[0].decode())
@@ -203,7 +236,8 @@ class SessionRecord:
             traceparent=entry.traceparent,
             cause=entry.id,
         )
-        keys = [self._record(session), *self._connected(log, entry.gateway), self._keys.disconnected(log), log]
+        names = names_key(self._keys, session)
+        keys = [self._record(session), *self._connected(log, entry.gateway), self._keys.disconnected(log), log, names]
         head: list[Any] = [
             session,
             entry.gateway,
@@ -211,9 +245,23 @@ class SessionRecord:
             int(event.final),
             self._window_ms,
             end.model_dump_json(),
+            self._channel_events,
         ]
         waits = await self._disconnect(keys=keys, args=[*head, *closed.fields()])
         return user if waits else ""
+
+    async def force(self, session: str, order: Entry, event: DisconnectRequested) -> bool:
+        """End `session` as the application ordered: now if it waits to be resumed, else with its connection.
+
+        `order` is the entry of `event`. Gives whether it ended now.
+        """
+        user, gateway = await self._fields(session, "user", "gateway")
+        end = SessionClosed(code=event.code, reason=event.reason, by="application")
+        context = {"session": session, "user": user, "gateway": gateway, "traceparent": order.traceparent}
+        closed = Entry.of(end, id=of_session_end(session), ts=order.ts, cause=order.id, **context)
+        log = self._keys.inbound_of(session)
+        keys = [self._record(session), self._keys.disconnected(log), log, names_key(self._keys, session)]
+        return bool(await self._force(keys=keys, args=[session, self._channel_events, order.ts, *closed.fields()]))
 
     async def end_overdue(self, now_ms: int) -> int:
         """End sessions that nobody resumed in time, some of each inbound partition, and give their number.
@@ -244,8 +292,8 @@ class SessionRecord:
         end = SessionClosed.model_validate_json(left or '{"code": 0, "reason": "", "by": "gateway"}')
         closed = Entry.of(end, id=of_session_end(session), ts=now_ms, session=session, user=user, gateway=gateway)
         log = self._keys.inbound_of(session)
-        keys = [self._record(session), self._keys.disconnected(log), log]
-        await self._expire(keys=keys, args=[session, *closed.fields()], client=pipeline)
+        keys = [self._record(session), self._keys.disconnected(log), log, names_key(self._keys, session)]
+        await self._expire(keys=keys, args=[session, self._channel_events, *closed.fields()], client=pipeline)
 
     async def connected_in(self) -> dict[str, list[int]]:
         """The gateways that sessions are connected to, each with the inbound partitions of these."""

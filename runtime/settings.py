@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     log_max_entries: int = Field(
         0, ge=0, description="Entries per stream of the log, beyond which the oldest are dropped unhandled; 0: never."
     )
+    trail: int = Field(
+        100_000, ge=0, description="Entries kept of each trail, what became of entries, until archived; 0: no trails."
+    )
     dead_seconds: int = Field(2_592_000, ge=0, description="How long dead letters are kept; 0: until they are dropped.")
     stall_seconds: float = Field(300.0, gt=0, description="Age of an unhandled entry that raises an alarm.")
     lease_seconds: float = Field(3.0, gt=0.2, description="How long a partition stays with a process that fell silent.")
@@ -124,7 +127,7 @@ class Settings(BaseSettings):
         256, ge=0, description="Connections of one address per gateway process; 0 for any number."
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Proxies whose X-Forwarded-For counts: addresses and networks, comma separated."
+        default=(), description="Proxies whose headers count: addresses and networks, comma separated."
     )
     ping_interval: float = Field(25.0, gt=0, description="Between pings to a client of protocol 1.")
     pong_timeout: float = Field(8.0, gt=0, description="Silence after a ping that closes the session.")
@@ -139,12 +142,53 @@ class Settings(BaseSettings):
     laravel_answer_bytes: int = Field(262_144, ge=1024, description="Longest answer that is read.")
     laravel_connections: int = Field(64, ge=1, description="Requests in flight per processor and process.")
 
+    laravel_via: Literal["http", "log"] = Field(
+        "http", description="How messages and connection events reach the application: `log`: it reads them itself."
+    )
+    laravel_idempotent: bool = Field(
+        True, description="Whether the application may be asked again to handle what it may have handled."
+    )
+    channel_events: bool = Field(
+        True, description="Whether log and application hear of each channel that a session joins and leaves."
+    )
+
     # Processors and egress
     processors_http_host: str = Field("127.0.0.1", description="Operator listener of the processors.")
     processors_http_port: int = Field(9201, ge=0, le=65535, description="TCP port of that operator listener.")
     api_host: str = Field("127.0.0.1", description="Address of the HTTP API that the application calls.")
     api_port: int = Field(3001, ge=0, le=65535, description="TCP port of the HTTP API, health and metrics.")
+    api_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins whose pages may read the API's answers (CORS), comma separated."
+    )
+    api_requests_per_minute: int = Field(1000, ge=0, description="Requests per signing key; 0 for any number.")
+    pubsub_bridge: bool = Field(
+        False, description="Whether PUBLISH channel:NAME and session:ID in Redis reach clients: unsigned, and lossy."
+    )
+    app_id: str = Field(
+        "headgate", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Id of the application in the paths of Pusher's API."
+    )
     archive_url: str = Field("sqlite+aiosqlite:///.headgate/archive.db", description="SQLAlchemy URL of the archive.")
+    archive_retention: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="How long what is archived is kept, by type: `*=30d,whisper.*=1d`; without it for ever."
+    )
+    archive_redact: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Fields that are not archived: `message.received:frame.data.card=drop`, or `=hash`."
+    )
+
+    # The web console
+    console_host: str = Field("127.0.0.1", description="Address of the web console.")
+    console_port: int = Field(9301, ge=0, le=65535, description="TCP port of the web console.")
+    console_tokens: SecretStr = Field(
+        SecretStr(""),
+        description="Who may sign in: `name:role:secret`, comma separated; roles are viewer and operator.",
+    )
+    console_proxy_header: str = Field("", description="Header in which trusted proxies say who is signed in.")
+    console_proxy_roles: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Their roles: `*@example.com:viewer`, comma separated; the first counts."
+    )
+    console_services: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Base URLs of operator listeners whose health and metrics it shows, comma separated."
+    )
 
     # What operators see
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged at least.")
@@ -153,7 +197,17 @@ class Settings(BaseSettings):
     trace_sample: float = Field(1.0, ge=0, le=1, description="Share of frames that are traced.")
     drain_seconds: float = Field(10.0, ge=0, description="Time a stopping service has to finish what it holds.")
 
-    @field_validator("allowed_origins", "trusted_proxies", "channel_history", mode="before")
+    @field_validator(
+        "allowed_origins",
+        "api_origins",
+        "trusted_proxies",
+        "channel_history",
+        "archive_retention",
+        "archive_redact",
+        "console_proxy_roles",
+        "console_services",
+        mode="before",
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -213,7 +267,7 @@ class Settings(BaseSettings):
             if name.endswith("_url"):
                 value = mask_url(value)
             elif isinstance(value, tuple):
-                value = ",".join(value)
+                value = ",".join(mask_url(one) if "://" in one else one for one in value)
             elif isinstance(value, dict):
                 value = ",".join(f"{key}:{MASK}" for key in value)
             shown[name] = "" if value is None else str(value)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -50,27 +51,35 @@ class StreamApplication:
     ) -> None:
         """`reads` and `writes` name the streams and events that belong in the AsyncAPI document."""
         self.groups = {group.group: group for group in groups}
+        self._settings, self._name, self._reads, self._writes = settings, name, reads, writes
         broker = _broker(settings.redis_url)
-        broker.subscriber(
-            stream=StreamSub(settings.keys.control(), last_id="$", polling_interval=BLOCK_MS),
-            no_reply=True,
-            title="control",
-            description="Pauses and resumes a consumer group on every process.",
-        )(self._control)
-        for direction, streams in (("reads", reads), ("writes", writes)):
-            for key, event in ((key, event) for key, events in streams.items() for event in events):
-                broker.publisher(stream=key, schema=event, title=event.TYPE, description=f"{name} {direction} it")
-        self._app = FastStream(
-            broker,
-            logger=None,
-            specification=AsyncAPI(title=f"Headgate {name}", version="1"),
-            on_startup=[self._start_groups],
-            on_shutdown=[self._stop_groups],
-        )
+        self._take_control(broker)
+        self._app = FastStream(broker, logger=None, on_startup=[self._start_groups], on_shutdown=[self._stop_groups])
 
     def asyncapi(self) -> str:
         """The AsyncAPI 3 document, as JSON."""
-        return str(self._app.schema.to_specification().to_json())
+        return self._document
+
+    @cached_property
+    def _document(self) -> str:
+        # It is made of a broker that is never started: subscribers that only describe what our reader reads.
+        broker = _broker(self._settings.redis_url)
+        self._take_control(broker)
+        for key, events in self._reads.items():
+            for event in events:
+                broker.subscriber(
+                    stream=StreamSub(key),
+                    no_reply=True,
+                    title=f"receive.{event.TYPE}",
+                    description=f"{self._name} reads it",
+                )(_takes(event))
+        for key, events in self._writes.items():
+            for event in events:
+                broker.publisher(
+                    stream=key, schema=event, title=f"send.{event.TYPE}", description=f"{self._name} writes it"
+                )
+        specification = AsyncAPI(title=f"Headgate {self._name}", version="1")
+        return str(FastStream(broker, logger=None, specification=specification).schema.to_specification().to_json())
 
     def problem(self) -> str | None:
         """Why a group does not run, or None."""
@@ -83,6 +92,14 @@ class StreamApplication:
     async def stop(self) -> None:
         """Drain the groups, stop FastStream."""
         await self._app.stop()
+
+    def _take_control(self, broker: RedisBroker) -> None:
+        broker.subscriber(
+            stream=StreamSub(self._settings.keys.control(), last_id="$", polling_interval=BLOCK_MS),
+            no_reply=True,
+            title="control",
+            description="Pauses and resumes a consumer group on every process.",
+        )(self._control)
 
     async def _start_groups(self) -> None:
         for group in self.groups.values():
@@ -97,6 +114,14 @@ class StreamApplication:
         if group is not None:
             group.pause(control.command == "pause")
             log.warning("group.control", group=control.group, command=control.command)
+
+
+def _takes(event: type[Event]) -> Callable[[Event], Awaitable[None]]:
+    async def take(entry: Event) -> None:
+        """Nothing."""
+
+    take.__annotations__["entry"] = event
+    return take
 
 
 def _broker(url: str) -> RedisBroker:

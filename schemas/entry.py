@@ -135,24 +135,22 @@ class Entry:
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Entry:
         """The entry that `fields` hold; raises InvalidEntry. Unknown fields are ignored."""
         try:
-            text = {name.decode(): value.decode() for name, value in fields.items() if name != b"data"}
             return cls(
-                id=text["id"],
-                type=text["type"],
-                v=int(text["v"]),
-                ts=int(text["ts"]),
+                id=fields[b"id"].decode(),
+                type=fields[b"type"].decode(),
+                v=int(fields[b"v"]),
+                ts=int(fields[b"ts"]),
                 data=fields[b"data"],
-                topic=text.get("topic", ""),
-                session=text.get("session", ""),
-                user=text.get("user", ""),
-                gateway=text.get("gateway", ""),
-                ct=text.get("ct") or JSON,
-                traceparent=text.get("traceparent", ""),
-                cause=text.get("cause", ""),
+                topic=fields.get(b"topic", b"").decode(),
+                session=fields.get(b"session", b"").decode(),
+                user=fields.get(b"user", b"").decode(),
+                gateway=fields.get(b"gateway", b"").decode(),
+                ct=fields.get(b"ct", b"").decode() or JSON,
+                traceparent=fields.get(b"traceparent", b"").decode(),
+                cause=fields.get(b"cause", b"").decode(),
             )
         except KeyError as error:
-            name = error.args[0]
-            raise InvalidEntry(f"field {name.decode() if isinstance(name, bytes) else name} is missing") from None
+            raise InvalidEntry(f"field {error.args[0].decode()} is missing") from None
         except ValueError as error:
             raise InvalidEntry("a field is not UTF-8, or v or ts is not a number") from error
 

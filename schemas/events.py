@@ -11,11 +11,16 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.handled import Asked, Routed
+
 NO_STREAM: Final = -1
 FIRST_GENERATION: Final = 1
 
 Party = Literal["client", "gateway", "application"]
 """Who ended something."""
+
+Reason = Literal["unsubscribed", "closed", "expired", "revoked"]
+"""Why a session is in a channel no more: its client left, it ended, its grant did, or the application took it away."""
 
 
 class Event(BaseModel):
@@ -117,23 +122,50 @@ class SessionClosed(Event):
     by: Party
 
 
-# The inbound log, written by gateways, of open sessions.
+# The inbound log, written where it is known which channels a session is in (runtime.memberships).
+
+
+class ChannelSubscribed(Event):
+    """The session was let into a channel that it was not in."""
+
+    TYPE: ClassVar[str] = "channel.subscribed"
+    channel: str
+
+
+class ChannelUnsubscribed(Event):
+    """The session is in a channel no more. `closed`: since it ends; its `session.closed` comes after this."""
+
+    TYPE: ClassVar[str] = "channel.unsubscribed"
+    channel: str
+    reason: Reason
+
+
+# The inbound log, written by gateways, of open sessions (the application's wishes by the HTTP API).
 
 
 class SubscribeRequested(_Framed):
-    """The client asked for a channel, perhaps from a position on."""
+    """The client asked for a channel, perhaps from a position on, perhaps with what the application signed for it.
+
+    `auth` lets in the entry's session alone (schemas.channel_auth), so it is no secret here.
+    """
 
     TYPE: ClassVar[str] = "channel.subscribe_requested"
     channel: str
     auth: str | None = None
+    channel_data: str | None = None
     recover: Position | None = None
 
 
-class Unsubscribed(_Framed):
-    """The client left a channel."""
+class UnsubscribeRequested(_Framed):
+    """The session is to leave a channel: its client wants it, the grant has expired, or the application wants it."""
 
-    TYPE: ClassVar[str] = "channel.unsubscribed"
+    TYPE: ClassVar[str] = "channel.unsubscribe_requested"
     channel: str
+    reason: Literal["unsubscribed", "expired", "revoked"] = "unsubscribed"
+    message: str = ""
+    """What the application says to the client."""
+    expires_at: int | None = None
+    """Of the grant that has expired: a later one stays."""
 
 
 class MessageReceived(_Framed):
@@ -219,6 +251,8 @@ class SubscriptionGranted(_Framed):
     TYPE: ClassVar[str] = "subscription.granted"
     member: dict[str, Any] | None = None
     recover: Position | None = None
+    expires_at: int | None = None
+    """When the grant ends, in Unix ms."""
 
 
 class SubscriptionSuspended(Event):
@@ -232,7 +266,9 @@ class SubscriptionEnded(_Framed):
     """The entry's session no longer receives the topic."""
 
     TYPE: ClassVar[str] = "subscription.ended"
-    reason: Literal["unsubscribed", "closed", "revoked"]
+    reason: Reason
+    message: str = ""
+    """What the application says to the client."""
 
 
 class MessagePublished(Event):
@@ -297,6 +333,7 @@ class SubscribedDelivery(_Framed):
     recovered: bool = False
     publications: list[dict[str, Any]] = []
     members: list[dict[str, Any]] | None = None
+    expires_at: int | None = None
 
 
 class UnsubscribedDelivery(SubscriptionEnded):
@@ -332,6 +369,22 @@ class DatagramDelivery(DatagramPublished):
     """A datagram for the topic's sessions on this gateway."""
 
     TYPE: ClassVar[str] = "delivery.datagram"
+
+
+class EntryHandled(Event):
+    """On a trail (runtime.bus.trail): `processor`, a consumer group, has settled the entry that is this one's cause."""
+
+    TYPE: ClassVar[str] = "entry.handled"
+    processor: str
+    outcome: Literal["done", "dead"]
+    attempts: int
+    ms: float
+    """How long the last attempt took, together with what was handled in the same batch."""
+    error: str = ""
+    redelivered: bool = False
+    """It was handed out before, and not settled: all of this may have been done already."""
+    asked: Asked | None = None
+    routed: Routed | None = None
 
 
 def _types(base: type[Event]) -> dict[str, type[Event]]:

@@ -6,5 +6,9 @@ from typing import Final
 
 #: Groups of the inbound logs.
 INBOUND: Final = ("auth", "channels", "laravel", "persistence")
+#: The one that hands over by HTTP: there is none where the application reads the log itself.
+FORWARDER: Final = "laravel"
 #: Groups of the outbound logs.
 OUTBOUND: Final = ("router", "persistence")
+#: Groups of the trails of both.
+TRAIL: Final = ("persistence",)

@@ -32,6 +32,16 @@ def derived(cause: str, position: int | str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:32]}"
 
 
+def digest(*parts: bytes) -> str:
+    """Sixteen hex digits that are the same for the same bytes: to tell whether something has changed."""
+    return hashlib.blake2b(b"".join(parts), digest_size=8).hexdigest()
+
+
+def of_handling(entry: str, group: str) -> str:
+    """The id of the trail's entry that says what `group` did with an entry."""
+    return derived(entry, f"handled/{group}")
+
+
 def of_client_frame(lineage: str, frame_type: str, client_id: str) -> str:
     """The event id of a frame that carries a client-chosen id: a resent frame gives the same event."""
     return derived(lineage, f"frame/{frame_type}/{client_id}")

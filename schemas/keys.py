@@ -49,6 +49,11 @@ class Keys:
         return f"{log}:dead"
 
     @staticmethod
+    def trail(log: str) -> str:
+        """What became of the entries of `log`: one entry for each that a processor or the router has settled."""
+        return f"{log}:trail"
+
+    @staticmethod
     def lease(log: str, group: str) -> str:
         """Who may read `log` for `group`."""
         return f"{log}:lease:{group}"
@@ -109,8 +114,8 @@ class Keys:
         return f"{self.prefix}gw:{{{gateway}}}"
 
     def channels(self, partition: int) -> str:
-        """Names of the channels in this outbound partition that have subscribers (set)."""
-        return f"{self.outbound(partition)}:channels"
+        """Channels in this outbound partition that have subscribers (hash: name -> stream id of the latest grant)."""
+        return f"{self.outbound(partition)}:occupied"
 
     def gateways(self) -> str:
         """Gateways by the time of their last sign of life, 0 of a lost one (sorted set: id -> ms)."""
@@ -122,11 +127,23 @@ class Keys:
 
     def nonce(self, key_id: str, nonce: str) -> str:
         """A request nonce that was used."""
-        return f"{self.prefix}nonce:{key_id}:{nonce}"
+        return f"{self.prefix}nonce:{{{key_id}}}:{nonce}"
+
+    def requests(self, key_id: str) -> str:
+        """Requests that a signing key has made in its minute, in the slot of its nonces."""
+        return f"{self.prefix}requests:{{{key_id}}}"
+
+    def repeat(self, key_id: str, signature: str) -> str:
+        """A request of Pusher's API that was carried out."""
+        return f"{self.prefix}repeat:{key_id}:{signature}"
 
     def meta(self) -> str:
         """What was fixed at the first start (hash: partitions, epoch)."""
         return f"{self.prefix}meta"
+
+    def operators(self) -> str:
+        """What operators did in the web console and with `headgate dead` (stream)."""
+        return f"{self.prefix}operators"
 
     def control(self) -> str:
         """Commands from operators to every process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -15,6 +16,13 @@ from schemas.errors import HeadgateError
 
 class SealBroken(HeadgateError):
     """The sealed value was made with another secret, for another session, or was changed."""
+
+
+class Unseals(Protocol):
+    """Gives back what was sealed."""
+
+    def unseal(self, sealed: str, session: str) -> str:
+        """The token; raises SealBroken."""
 
 
 class Sealer:

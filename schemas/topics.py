@@ -10,7 +10,8 @@ from schemas.errors import ErrorCode, InvalidTopic
 
 #: Longest channel name in characters, and its alphabet: those of the Pusher protocol, so that applications can move.
 MAX_CHANNEL_LENGTH: Final = 164
-_CHANNEL = re.compile(r"[A-Za-z0-9_\-=@,.;]{1,164}\Z")
+_NAME: Final = rf"[A-Za-z0-9_\-=@,.;]{{1,{MAX_CHANNEL_LENGTH}}}"
+_CHANNEL: Final = re.compile(rf"{_NAME}\Z")
 #: Prefixes that mean something elsewhere and nothing here: refused, never taken for public names.
 RESERVED_PREFIXES: Final = (
     "private-encrypted-",
@@ -21,6 +22,8 @@ RESERVED_PREFIXES: Final = (
     "server-",
     "headgate-",
 )
+#: Every channel name, as a regular expression of JSON Schema (ECMA-262).
+CHANNEL_PATTERN: Final = f"^(?!{'|'.join(RESERVED_PREFIXES)}){_NAME}$"
 
 
 class ChannelKind(Enum):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need and that are missing: a Redis server, PHP with Laravel and with
-# what tests and checks it, libfaketime, a Chromium. What is there already, from wherever, is left alone. Services of
-# these packages are not used: the tests start their own servers on their own ports.
+# Installs the Debian packages that the tests need and that are missing: Redis and PostgreSQL servers, Node, PHP with
+# Laravel and with what tests and checks it, libfaketime, a Chromium. What is there already, from wherever, is left
+# alone. Services of these packages are not used: the tests start their own servers on their own ports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 missing=()
 
 have redis-server || missing+=(redis-server)
+have node || missing+=(nodejs)
+compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || missing+=(postgresql)
 have php || missing+=(php-cli)
 for pair in phpunit:phpunit composer:composer phpcs:php-codesniffer; do
     have "${pair%%:*}" || missing+=("${pair#*:}")

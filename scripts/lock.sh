@@ -16,4 +16,5 @@ compile() {
 compile dev.txt --group dev "$@" pyproject.toml
 # The smaller sets take their versions from the larger one.
 compile runtime.txt --constraints requirements/dev.txt pyproject.toml
+compile image.txt --constraints requirements/dev.txt --extra postgresql --extra parquet pyproject.toml
 compile build.txt --constraints requirements/dev.txt --group build

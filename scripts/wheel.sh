@@ -30,8 +30,11 @@ pip=("$scratch/venv/bin/python" -m pip --disable-pip-version-check --quiet insta
 "${pip[@]}" --no-deps --no-index "$wheel"
 cd "$scratch"
 venv/bin/python -m pip --disable-pip-version-check check >/dev/null || die "the wheel asks for what is not locked"
-for command in "" ingress processors egress dev tail config certs; do
+for command in "" ingress processors egress console dev tail config certs archive erase; do
     # shellcheck disable=SC2086 # no command at all is one of the cases
     venv/bin/headgate $command --help >"$scratch/help" || die "headgate $command --help fails from the wheel"
 done
 venv/bin/headgate config >/dev/null || die "headgate config fails from the wheel"
+# An import of nothing makes the archive, by the migrations that the wheel has to hold.
+HEADGATE_ARCHIVE_URL="sqlite+aiosqlite:///$scratch/archive.db" venv/bin/headgate archive import /dev/null 2>/dev/null ||
+    die "the wheel cannot make an archive"

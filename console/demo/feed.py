@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 import structlog
 from redis.exceptions import RedisError
 
-from console.records import order, record, streams, to_json
+from console.records import order, record, streams
 from runtime.backoff import backoff
 from runtime.bus.cursor import Batch, follow
 from runtime.bus.servers import connect
@@ -20,6 +20,7 @@ from runtime.settings import Settings
 from runtime.tasks import cancel
 from schemas.entry import Entry
 from schemas.events import AuthRequested
+from schemas.readable import to_json
 
 log = structlog.get_logger()
 

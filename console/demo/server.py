@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from console import theme
 from console.certs import certificate_files
 from console.demo.feed import Feed
 from console.version import headgate_version
@@ -95,6 +96,7 @@ def demo_app(settings: Settings, feed: Feed, *, stand_in: bool) -> ASGIApp:
         """New entries as server-sent events."""
         return StreamingResponse(_events(feed), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
+    app.mount("/theme", StaticFiles(directory=theme.FILES))
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return Guard(app)
 

@@ -28,11 +28,18 @@ class Listing:
         self._partitions = partitions
 
     async def page(self, limit: int, cursor: str | None, user: str | None, channel: str | None) -> SessionPage:
-        """At most `limit` sessions after `cursor`, of `user` and in `channel` where given.
+        """The sessions that `sessions` gives, as the API answers them. Raises CursorError."""
+        found, following = await self.sessions(limit, cursor, user, channel)
+        return SessionPage(sessions=[_listed(session) for session in found], next=following)
+
+    async def sessions(
+        self, limit: int, cursor: str | None, user: str | None, channel: str | None
+    ) -> tuple[list[Session], str | None]:
+        """At most `limit` sessions after `cursor`, of `user` and in `channel` where given; and the next cursor, if any.
 
         Raises CursorError.
         """
-        partition, after = _position(cursor, self._partitions)
+        partition, after = position(cursor, self._partitions)
         if user is None and channel is None:
             return await self._all(limit, partition, after)
         topics = []
@@ -44,26 +51,24 @@ class Listing:
         ids = sorted(set.intersection(*subscribed))
         ids = ids[bisect_right(ids, after) :]
         found = await self._directory.get(ids[:limit])
-        return SessionPage(
-            sessions=[_listed(session) for session in found],
-            next=f"0:{ids[limit - 1]}" if len(ids) > limit else None,
-        )
+        return found, f"0:{ids[limit - 1]}" if len(ids) > limit else None
 
-    async def _all(self, limit: int, partition: int, after: str) -> SessionPage:
-        sessions: list[ListedSession] = []
+    async def _all(self, limit: int, partition: int, after: str) -> tuple[list[Session], str | None]:
+        sessions: list[Session] = []
         while partition < self._partitions:
             ids = await self._directory.ids(partition)
             ids = ids[bisect_right(ids, after) :]
             room = limit - len(sessions)
-            sessions += [_listed(session) for session in await self._directory.get(ids[:room])]
+            sessions += await self._directory.get(ids[:room])
             if len(ids) > room:
                 after = ids[room - 1] if room else after
-                return SessionPage(sessions=sessions, next=f"{partition}:{after}")
+                return sessions, f"{partition}:{after}"
             partition, after = partition + 1, ""
-        return SessionPage(sessions=sessions, next=None)
+        return sessions, None
 
 
-def _position(cursor: str | None, partitions: int) -> tuple[int, str]:
+def position(cursor: str | None, partitions: int) -> tuple[int, str]:
+    """The partition and the name that a page begins after; raises CursorError."""
     if not cursor:
         return 0, ""
     partition, colon, after = cursor.partition(":")

@@ -6,23 +6,22 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import redis.asyncio as aioredis
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from egress.api.admission import Admission, NonceUsed, TooManyRequests
+from egress.api.bodies import BodyTooLong, again, read_body
+from egress.api.requests import AWAY
 from schemas.errors import InvalidSignature
-from schemas.keys import Keys
-from schemas.signing import NONCE_TTL_S, Verifier
+from schemas.signing import Verifier
 
 REFUSED: Final = Counter("headgate_api_refused", "API requests refused before they were parsed.", ["status"])
 
-#: The longest body that is read, in bytes.
-MAX_BODY: Final = 262_144
 #: What monitoring calls, unsigned; nothing of it is about one session or user.
-OPEN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+OPEN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/asyncapi.json"})
 
 
 class _RefusedError(Exception):
@@ -40,14 +39,12 @@ class SignedRequests:
         self,
         app: ASGIApp,
         *,
-        client: aioredis.Redis,
-        keys: Keys,
+        admission: Admission,
         verifier: Verifier,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
-        self._client = client
-        self._keys = keys
+        self._admission = admission
         self._verifier = verifier
         self._now = now
 
@@ -66,17 +63,10 @@ class SignedRequests:
         if body is None:
             return
         scope.setdefault("state", {})["key_id"] = key_id
-        waiting: Message | None = {"type": "http.request", "body": body, "more_body": False}
-
-        async def again() -> Message:
-            nonlocal waiting
-            message, waiting = waiting, None
-            return message if message is not None else await receive()
-
-        await self._app(scope, again, send)
+        await self._app(scope, again(body, receive), send)
 
     async def _check(self, scope: Scope, body: bytes | None) -> str:
-        """Verify the signature and burn its nonce; gives the key id."""
+        """Verify the signature, then burn its nonce and count it; gives the key id."""
         if body is None:
             return ""
         target = scope["raw_path"].decode("latin-1")
@@ -85,34 +75,20 @@ class SignedRequests:
         headers = Headers(scope=scope)
         try:
             key_id, nonce = self._verifier.verify(scope["method"], target, body, headers.get, now=int(self._now()))
-        except InvalidSignature as error:
+            # Not before the signature: a stranger must not use up what belongs to a key.
+            await self._admission.admit(key_id, nonce)
+        except (InvalidSignature, NonceUsed) as error:
             raise _RefusedError(401, str(error)) from error
-        try:
-            fresh = await self._client.set(self._keys.nonce(key_id, nonce), b"", nx=True, ex=NONCE_TTL_S)
+        except TooManyRequests as error:
+            raise _RefusedError(429, str(error), {"Retry-After": str(error.retry_after)}) from error
         except RedisError as error:
-            raise _RefusedError(503, "the log is away: try again", {"Retry-After": "1"}) from error
-        if not fresh:
-            raise _RefusedError(401, "the nonce was used before: every request needs its own")
+            raise _RefusedError(503, AWAY, {"Retry-After": "1"}) from error
         return key_id
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes | None:
-    """The body, or None when the client went away; never more than MAX_BODY of it is held."""
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        raise _too_large()
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise _too_large()
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
-def _too_large() -> _RefusedError:
-    # The rest of the body is not read, so the connection cannot be used again.
-    return _RefusedError(413, f"the body is longer than {MAX_BODY} bytes", {"Connection": "close"})
+    try:
+        return await read_body(headers, receive)
+    except BodyTooLong as error:
+        # The rest of the body is not read, so the connection cannot be used again.
+        raise _RefusedError(413, str(error), {"Connection": "close"}) from error

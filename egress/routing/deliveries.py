@@ -112,7 +112,8 @@ def _granted(entry: Entry, event: SubscriptionGranted, reply: Granted) -> list[D
         offset=reply.offset,
         recovered=reply.recovered,
         publications=_publications(reply.missed, entry.session),
-        members=None if reply.members is None else [_stored(raw) for raw in reply.members],
+        members=None if reply.members is None else [stored(raw) for raw in reply.members],
+        expires_at=event.expires_at,
     )
     return out + _fan_out(entry, "subscribed", subscribed, (entry.gateway,))
 
@@ -127,11 +128,14 @@ def _over_the_limit(entry: Entry, limit: int) -> Delivery:
 
 def _ended(entry: Entry, event: SubscriptionEnded, reply: Ended) -> list[Delivery]:
     """The session is told even when there was no subscription: its client waits for an answer."""
-    gateway = reply.gateway or entry.gateway
     ended = UnsubscribedDelivery.model_construct(**event.__dict__)
-    out = _fan_out(entry, "unsubscribed", ended, (gateway,) if gateway else ())
+    gateways = {reply.gateway or entry.gateway} - {""}
+    if event.reason == "expired":
+        # If it did before the session was resumed elsewhere, the grant is still that of the former gateway.
+        gateways |= {entry.gateway}
+    out = _fan_out(entry, "unsubscribed", ended, sorted(gateways))
     if reply.left is not None:
-        left = _presence("left", _stored(reply.left), entry.session)
+        left = _presence("left", stored(reply.left), entry.session)
         out += _fan_out(entry, "left", left, reply.gateways)
     return out
 
@@ -157,11 +161,11 @@ def _publications(missed: Iterable[tuple[int, bytes]], session: str) -> list[dic
     """`{offset, frame}` of what a session missed, without what it sent itself."""
     return [
         {"offset": offset, "frame": one["frame"]}
-        for offset, one in ((offset, _stored(raw)) for offset, raw in missed)
+        for offset, one in ((offset, stored(raw)) for offset, raw in missed)
         if one["exclude"] != session
     ]
 
 
-def _stored(raw: bytes) -> Any:
+def stored(raw: bytes) -> Any:
     """What was stored with schemas.entry.encode_data; the first byte tells JSON from msgpack."""
     return decode_data(MSGPACK if raw[0] in _MSGPACK_MAPS else JSON, raw)

@@ -30,26 +30,28 @@ class SessionUnlisted:
 
 @dataclass(frozen=True, slots=True)
 class ChannelJoined:
-    """A session subscribed to a channel."""
+    """A session subscribed to a channel; `at` is the stream id of the entry that says so."""
 
     session: str
     channel: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelLeft:
-    """A session left a channel; `empty`: it was the last one."""
+    """A session left a channel, `at` as above; `empty`: it was the last one."""
 
     session: str
     channel: str
+    at: str
     empty: bool
 
 
 Note = SessionListed | SessionUnlisted | ChannelJoined | ChannelLeft
 
 
-def note(plan: Plan, reply: Reply | None) -> Note | None:
-    """What is worth noting of `plan` and its topic's answer, if anything."""
+def note(plan: Plan, reply: Reply | None, at: str) -> Note | None:
+    """What is worth noting of `plan` and its topic's answer, if anything; `at` is the stream id of the entry."""
     entry = plan.entry
     match plan.event, reply:
         case _, None | Full() | Gone() | Suspended():
@@ -59,7 +61,7 @@ def note(plan: Plan, reply: Reply | None) -> Note | None:
         case SessionEnded(), _:
             return SessionUnlisted(entry.session)
         case _, Granted() if plan.kind is TopicKind.CHANNEL:
-            return ChannelJoined(entry.session, plan.name)
+            return ChannelJoined(entry.session, plan.name, at)
         case _, Ended(gateways=gateways) if plan.kind is TopicKind.CHANNEL:
-            return ChannelLeft(entry.session, plan.name, not gateways)
+            return ChannelLeft(entry.session, plan.name, at, not gateways)
     return None

@@ -17,8 +17,9 @@ class Script:
 
 
 def load(name: str, limits: Mapping[str, int]) -> Script:
-    """The script `name`, behind what all scripts have in common and `limits` as its constants."""
+    """The script `name` between what all scripts begin and end with, and `limits` as its constants."""
     folder = files("egress.topics") / "lua"
     constants = "".join(f"local {constant} = {value}\n" for constant, value in limits.items())
-    source = constants + "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name))
+    common, own, finish = ((folder / f"{part}.lua").read_text("utf-8") for part in ("common", name, "finish"))
+    source = f"{constants}{common}local function operation()\n{own}end\n{finish}"
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode())

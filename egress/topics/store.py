@@ -9,6 +9,7 @@ subscription 275 bytes, in a presence channel 680; an idle topic 610 bytes besid
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
@@ -39,19 +40,32 @@ from runtime.bus.appender import pack
 from runtime.bus.cluster import all_of, node_of, only_server, settle
 from runtime.settings import Settings
 
-_PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
+#: What the keys of a topic are called.
+PARTS: Final = (b"state", b"history", b"seen", b"seen_before", b"gateways", b"subscribers", b"members")
 #: Errors about the data of one topic; all others are about the server (OOM, READONLY, MISCONF, …).
-_TOPICS_OWN: Final = ("WRONGTYPE", "user_script")
+_TOPICS_OWN: Final = ("WRONGTYPE", "user_script", "BEHIND")
 
 
 class TopicStore:
     """Topics: their history, subscribers, members and interested gateways."""
 
-    def __init__(self, client: aioredis.Redis, settings: Settings, clock: Callable[[], int] | None = None) -> None:
-        """`clock` gives Unix ms; without one the time is that of Redis."""
+    def __init__(
+        self,
+        client: aioredis.Redis,
+        settings: Settings,
+        clock: Callable[[], int] | None = None,
+        *,
+        moment: Callable[[Operation], tuple[int, str]] | None = None,
+    ) -> None:
+        """`clock` gives Unix ms; without one the time is that of Redis.
+
+        `moment`: what the time was when an operation was first carried out, and the epoch that a topic got with it if
+        it had none: so that it gives the same once more.
+        """
         self._client = client
         self._keys = settings.keys
         self._clock = clock
+        self._moment = moment
         limits = {"WINDOW": settings.dedup_seconds * 1000, "MOST": settings.max_sessions_per_user}
         self._rules = HistoryRules(settings.channel_history, Kept(settings.history_size, settings.history_seconds))
         self._scripts = [load(name, limits) for name in ("publish", "grant", "suspend", "end")]
@@ -69,15 +83,16 @@ class TopicStore:
         """
         if not operations:
             return []
-        answers = await self._execute(operations)
+        fresh = secrets.token_hex(4)
+        answers = await self._execute(operations, fresh)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # Somebody flushed them. The whole batch again: what was carried out is remembered.
             self._wire.forget()
-            answers = await self._execute(operations)
+            answers = await self._execute(operations, fresh)
         out: list[Reply | ResponseError] = []
         for operation, answer in zip(operations, answers, strict=True):
             if not isinstance(answer, Exception):
-                out.append(_reply(operation, answer))
+                out.append(_reply(operation, answer, fresh.encode()))
             elif isinstance(answer, ResponseError) and str(answer).startswith(_TOPICS_OWN):
                 out.append(answer)
             else:
@@ -89,10 +104,25 @@ class TopicStore:
         raw = cast("list[bytes]", await self._client.hkeys(self._keys.topic(topic, "subscribers")))
         return [session.decode() for session in raw]
 
-    async def _execute(self, operations: Sequence[Operation]) -> list[Any]:
+    async def _execute(self, operations: Sequence[Operation], fresh: str) -> list[Any]:
+        """`fresh`: the epoch of topics that have none, and what marks this round trip."""
         now = b"%d" % self._clock() if self._clock is not None else b""
-        fresh = secrets.token_hex(4).encode()
-        commands = [self._command(one, now, fresh) for one in operations]
+        left = Counter(one.topic for one in operations if not isinstance(one, Look))
+        before: dict[str, str] = {}
+        commands = []
+        for place, one in enumerate(operations):
+            epoch = fresh
+            if self._moment is not None:
+                at, epoch = self._moment(one)
+                now = b"%d" % at
+            mark = ""
+            if not isinstance(one, Look):
+                left[one.topic] -= 1
+                if left[one.topic]:
+                    mark = f"{fresh}:{place}"
+            commands.append(self._command(one, now, epoch.encode(), before.get(one.topic, ""), mark))
+            if mark:
+                before[one.topic] = mark
         if (server := only_server(self._client)) is not None:
             return await self._wire.round_trip(server, commands)
         await settle(self._client)
@@ -107,7 +137,7 @@ class TopicStore:
                 answers[place] = answer
         return answers
 
-    def _command(self, operation: Operation, now: bytes, fresh: bytes) -> bytes:
+    def _command(self, operation: Operation, now: bytes, fresh: bytes, before: str, mark: str) -> bytes:
         base = self._keys.topic(operation.topic, "").encode()
         own: tuple[bytes, ...]
         match operation:
@@ -121,10 +151,11 @@ class TopicStore:
                 script, own = self._suspend, (operation.session.encode(), b"%d" % operation.generation)
             case End():
                 script, own = self._end, (operation.session.encode(),)
-        keys = [base + part for part in _PARTS]
+        keys = [base + part for part in PARTS]
         size, seconds = self._rules.of(operation.topic)
         bounds = (b"%d" % size, b"%d" % (seconds * 1000))
-        return pack((b"EVALSHA", script.sha, b"7", *keys, operation.id.encode(), now, fresh, *bounds, *own))
+        common = (operation.id.encode(), now, fresh, *bounds, before.encode(), mark.encode())
+        return pack((b"EVALSHA", script.sha, b"7", *keys, *common, *own))
 
 
 def _subscriber(grant: Grant) -> tuple[bytes, ...]:
@@ -150,11 +181,11 @@ def _names(raw: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(sorted(name.decode() for name in raw))
 
 
-def _reply(operation: Operation, answer: Any) -> Reply:
+def _reply(operation: Operation, answer: Any, fresh: bytes) -> Reply:
     match operation:
         case Publish():
             epoch, offset, repeated, gateways = answer
-            return Published(epoch.decode(), offset, _names(gateways), bool(repeated))
+            return Published(epoch.decode(), offset, _names(gateways), bool(repeated), epoch == fresh)
         case Look():
             return Interest(_names(answer))
         case Suspend():
@@ -177,6 +208,7 @@ def _reply(operation: Operation, answer: Any) -> Reply:
                 joined=bool(joined),
                 gateways=_names(gateways),
                 former=former.decode(),
+                began=epoch == fresh,
             )
 
 

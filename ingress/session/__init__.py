@@ -1,7 +1,7 @@
 """The session core: frames in, effects out, told the time. No socket, no clock, no await."""
 
 from ingress.session.core import Session
-from ingress.session.effects import Append, Close, Effect, OpenAndSend, Send, SendDatagram
+from ingress.session.effects import Append, Close, Effect, Leave, OpenAndSend, Send, SendDatagram
 from ingress.session.limits import Now, SessionLimits
 from ingress.session.opening import Secrets
 from ingress.session.outgoing import Outgoing
@@ -10,6 +10,7 @@ __all__ = [
     "Append",
     "Close",
     "Effect",
+    "Leave",
     "Now",
     "OpenAndSend",
     "Outgoing",

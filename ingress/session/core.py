@@ -6,8 +6,9 @@ from math import inf
 from typing import Any, Final
 
 from ingress.session import frames, requests
+from ingress.session.channels import Channels
 from ingress.session.compression import expanded
-from ingress.session.effects import Append, Close, Effect
+from ingress.session.effects import Append, Close, Effect, Leave
 from ingress.session.limits import Now, SessionLimits
 from ingress.session.opening import Opening, Secrets, read_auth
 from ingress.session.outgoing import Outgoing
@@ -29,6 +30,8 @@ from schemas.events import (
     Position,
     SessionResumed,
     SubscribedDelivery,
+    UnsubscribedDelivery,
+    UnsubscribeRequested,
 )
 
 #: Frames that may come for a session between the verdict and `auth_success`: moments, unless the log is away.
@@ -47,8 +50,7 @@ class Session:
         self.user = ""
         self.connected = Connected()
         """How the client came here."""
-        self.channels: set[str] = set()
-        """Channels whose grant has arrived."""
+        self.channels = Channels(limits.max_channels)
         self._limits = limits
         self._secrets = secrets
         self._effects: list[Effect] = []
@@ -67,8 +69,6 @@ class Session:
         """From the verdict until the session is open."""
         self._early: list[tuple[int, dict[str, Any] | Outgoing]] = []
         """What came for the client before it was."""
-        self._asked: set[str] = set()
-        """Channels that were asked for and not yet answered."""
         self._timing = Timing(limits, now.monotonic)
         self.due = self._timing.due
         """When to `tick`, at the latest; infinite when there is nothing to wait for."""
@@ -138,7 +138,7 @@ class Session:
             return "rate"
         try:
             frame = decode_frame(data, self._limits.frame)
-            event = requests.datagram(frame, self.channels)
+            event = requests.datagram(frame, self.channels.granted)
         except FrameError:
             return "malformed"
         except BadRequest:
@@ -217,23 +217,22 @@ class Session:
 
     def subscribed(self, channel: str, event: SubscribedDelivery, now: Now) -> None:
         """A channel was granted, or given back."""
-        self._asked.discard(channel)
-        self.channels.add(channel)
+        self.channels.join(channel, event.expires_at, now)
+        self._look_again()
         self._tell(event.stream, frames.subscribed(channel, event))
         if self._opening is not None:
             self._opening.subscribed(channel)
             self._open_when_complete(now)
 
-    def unsubscribed(self, channel: str, stream: int, frame_id: str | None) -> None:
+    def unsubscribed(self, channel: str, event: UnsubscribedDelivery) -> None:
         """A channel was left, or taken away."""
-        self._asked.discard(channel)
-        self.channels.discard(channel)
-        self._tell(stream, frames.with_id({"type": "unsubscribed", "channel": channel}, frame_id))
+        self.channels.leave(channel)
+        self._tell(event.stream, frames.unsubscribed(channel, event))
 
     def publication(self, outgoing: Outgoing, stream: int = NO_STREAM) -> None:
         """A frame for this session, on the stream that asked for it if there is one."""
         if outgoing.frame.get("type") == "error":
-            self._asked.discard(str(outgoing.frame.get("channel")))
+            self.channels.refused(str(outgoing.frame.get("channel")))
         self._tell(stream, outgoing)
 
     def unreliable(self, outgoing: Outgoing) -> None:
@@ -259,6 +258,9 @@ class Session:
             self._writer.push(Outgoing({"type": "ping"}))
         for stream in self._streams.overdue(now.monotonic):
             self._writer.end(stream)
+        for channel, at in self.channels.expired(now):
+            over = UnsubscribeRequested(channel=channel, reason="expired", expires_at=at, generation=self.generation)
+            self._effects += (Leave(channel), Append(over, lasting=True))
         self._look_again()
 
     def close(self, code: int, reason: str) -> None:
@@ -290,7 +292,7 @@ class Session:
         self._look_again()
 
     def _look_again(self) -> None:
-        self.due = min(self._timing.due, self._streams.due)
+        self.due = min(self._timing.due, self._streams.due, self.channels.due)
 
     def _is_closed(self) -> bool:
         return self.state is State.CLOSED
@@ -363,20 +365,13 @@ class Session:
             self._answer(stream.id, frames.with_id(pong, requests.frame_id(frame)))
             return
         try:
-            append = requests.append_for(self.id, self.generation, frame, stream.id, self.channels)
+            append = requests.append_for(self.id, self.generation, frame, stream.id, self.channels.granted)
             if kind == "subscribe":
-                self._ask(frame["channel"])
+                self.channels.ask(frame["channel"])
         except BadRequest as error:
             self._error(stream.id, error.code, error.message, requests.frame_id(frame))
             return
         self._effects.append(append)
-
-    def _ask(self, channel: str) -> None:
-        if channel in self.channels or channel in self._asked:
-            raise BadRequest("subscribed already", ErrorCode.ALREADY_SUBSCRIBED)
-        if len(self.channels) + len(self._asked) >= self._limits.max_channels:
-            raise BadRequest(f"a session has at most {self._limits.max_channels} channels", ErrorCode.TOO_MANY_CHANNELS)
-        self._asked.add(channel)
 
     def _error(self, stream: int, code: ErrorCode, message: str, frame_id: str | None) -> None:
         self._answer(stream, error_frame(code, message, frame_id))

@@ -20,6 +20,8 @@ class Append:
     acknowledge: bool = False
     """The client gets an `ack` once the append is confirmed."""
     datagram: bool = False
+    lasting: bool = False
+    """No client could ask again: the shell appends it until it is confirmed, and reports nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +58,11 @@ class Close:
     reason: str
 
 
-Effect = Append | Send | OpenAndSend | SendDatagram | Close
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Deliver nothing more of `channel`."""
+
+    channel: str
+
+
+Effect = Append | Send | OpenAndSend | SendDatagram | Close | Leave

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.close_codes import reconnects
-from schemas.events import SubscribedDelivery
+from schemas.events import SubscribedDelivery, UnsubscribedDelivery
 
 Frame = dict[str, Any]
 
@@ -29,6 +29,18 @@ def subscribed(channel: str, event: SubscribedDelivery) -> Frame:
     }
     if event.members is not None:
         frame["members"] = event.members
+    if event.expires_at is not None:
+        frame["expiresAt"] = event.expires_at
+    return with_id(frame, event.frame_id)
+
+
+def unsubscribed(channel: str, event: UnsubscribedDelivery) -> Frame:
+    """A channel was left, or taken away."""
+    frame: Frame = {"type": "unsubscribed", "channel": channel}
+    if event.reason != "unsubscribed":
+        frame["reason"] = event.reason
+    if event.message:
+        frame["message"] = event.message
     return with_id(frame, event.frame_id)
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ingress.session import compression
 from ingress.session.effects import Append
+from schemas.channel_auth import MAX_CHANNEL_DATA_BYTES
 from schemas.errors import ErrorCode
 from schemas.events import (
     AuthRequested,
@@ -20,7 +21,7 @@ from schemas.events import (
     Position,
     ResumeRequested,
     SubscribeRequested,
-    Unsubscribed,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from schemas.ids import of_client_frame
@@ -28,6 +29,7 @@ from schemas.ids import of_client_frame
 MAX_ID_BYTES: Final = 64
 MAX_TOKEN_BYTES: Final = 8192
 MAX_NAME_BYTES: Final = 256
+MAX_CHANNEL_AUTH_BYTES: Final = 1024
 MAX_TOPIC_BYTES: Final = 1100
 """`user:` and a user id of 255 characters, none of which has more than four bytes."""
 
@@ -64,6 +66,10 @@ def _text(frame: dict[str, Any], name: str, limit: int = MAX_NAME_BYTES) -> str:
     if not isinstance(value, str) or not value or not _fits(value, limit):
         raise BadRequest(f"{name} must be a string of 1 to {limit} bytes")
     return value
+
+
+def _optional_text(frame: dict[str, Any], name: str, limit: int) -> str | None:
+    return None if frame.get(name) is None else _text(frame, name, limit)
 
 
 MAX_BATCH_MS: Final = 100
@@ -153,7 +159,8 @@ def append_for(session: str, generation: int, frame: dict[str, Any], stream: int
     if kind == "subscribe":
         event = SubscribeRequested(
             channel=_text(frame, "channel"),
-            auth=_text(frame, "auth", 1024) if frame.get("auth") is not None else None,
+            auth=_optional_text(frame, "auth", MAX_CHANNEL_AUTH_BYTES),
+            channel_data=_optional_text(frame, "channel_data", MAX_CHANNEL_DATA_BYTES),
             recover=_position(frame.get("recover"), "recover"),
             **source,
         )
@@ -161,7 +168,7 @@ def append_for(session: str, generation: int, frame: dict[str, Any], stream: int
         channel = _text(frame, "channel")
         if channel not in channels:
             raise BadRequest("not subscribed to this channel", ErrorCode.NOT_SUBSCRIBED)
-        event = Unsubscribed(channel=channel, **source)
+        event = UnsubscribeRequested(channel=channel, **source)
     elif kind.startswith("client-"):
         channel = _text(frame, "channel")
         event = WhisperReceived(

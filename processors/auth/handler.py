@@ -10,11 +10,11 @@ from prometheus_client import Counter
 from processors.answer import BadAnswer
 from processors.auth import rules
 from processors.auth.client import AuthClient
-from runtime.bus.outcomes import Outcome
+from runtime.bus.outcomes import Outcome, Received
 from runtime.sessions import ClaimResult, SessionRecord
 from schemas.entry import Entry
 from schemas.events import AuthRequested, SessionClosed, SessionDisconnected, SessionResumed
-from schemas.sealing import SealBroken, Sealer
+from schemas.sealing import SealBroken, Unseals
 
 log = structlog.get_logger()
 
@@ -26,16 +26,17 @@ class AuthHandler:
 
     TYPES: Final = frozenset({AuthRequested.TYPE, SessionResumed.TYPE, SessionDisconnected.TYPE, SessionClosed.TYPE})
 
-    def __init__(self, client: AuthClient, sessions: SessionRecord, sealer: Sealer) -> None:
+    def __init__(self, client: AuthClient, sessions: SessionRecord, sealer: Unseals) -> None:
         self._client = client
         self._sessions = sessions
         self._sealer = sealer
 
-    async def handle(self, entry: Entry) -> Outcome:
+    async def handle(self, received: Received) -> Outcome:
         """The outcome of one entry; raises Unavailable, InvalidEntry and RedisError."""
+        entry = received.entry
         match event := entry.event():
             case AuthRequested():
-                return await self._authenticate(entry, event)
+                return await self._authenticate(entry, event, received.at)
             case SessionResumed():
                 return rules.resumed(entry, event)
             case SessionDisconnected():
@@ -45,7 +46,7 @@ class AuthHandler:
                 return rules.ended(entry)
         return Outcome.done()
 
-    async def _authenticate(self, entry: Entry, event: AuthRequested) -> Outcome:
+    async def _authenticate(self, entry: Entry, event: AuthRequested, asked_at: int) -> Outcome:
         verdict = await self._verdict(entry, event)
         if isinstance(verdict, rules.Refusal):
             if verdict.problem:
@@ -58,6 +59,7 @@ class AuthHandler:
                 user=verdict.user or "",
                 gateway=entry.gateway,
                 request=entry.id,
+                asked_at=asked_at,
             )
             RESUMES.labels(claim.result).inc()
             if claim.result is ClaimResult.SUPERSEDED:

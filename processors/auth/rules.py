@@ -75,6 +75,16 @@ def verdict(answer: Answer) -> Identity | Refusal:
     return Identity(name, user.get("info"), expires_ms)
 
 
+def seen(body: Any) -> Any:
+    """What `verdict` looks at in the JSON of an answer. An application may put anything beside it, secrets too."""
+    if not isinstance(body, dict):
+        return body
+    kept = {name: body[name] for name in ("user", "expires_at") if name in body}
+    if isinstance(user := kept.get("user"), dict):
+        kept["user"] = {name: user[name] for name in ("id", "info") if name in user}
+    return kept
+
+
 def _user_id(value: Any) -> str | None:
     """A user id as text: it stands in headers and topics, so it has no control characters or outer spaces."""
     if isinstance(value, int) and not isinstance(value, bool):

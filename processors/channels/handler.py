@@ -8,10 +8,19 @@ import structlog
 
 from processors.channels import rules
 from processors.channels.client import ChannelsClient
-from processors.channels.store import ChannelsStore
-from runtime.bus.outcomes import Outcome
+from runtime.bus.outcomes import Outcome, Received
+from runtime.memberships import Memberships
+from schemas.channel_auth import ChannelVerifier
 from schemas.entry import Entry
-from schemas.events import SessionClosed, SessionResumed, SubscribeRequested, Unsubscribed, WhisperReceived
+from schemas.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    SessionClosed,
+    SessionResumed,
+    SubscribeRequested,
+    UnsubscribeRequested,
+    WhisperReceived,
+)
 
 log = structlog.get_logger()
 
@@ -23,40 +32,59 @@ class ChannelsHandler:
         {
             SubscribeRequested.TYPE,
             WhisperReceived.TYPE,
-            Unsubscribed.TYPE,
+            UnsubscribeRequested.TYPE,
             SessionResumed.TYPE,
             SessionClosed.TYPE,
         }
     )
 
-    def __init__(self, client: ChannelsClient, store: ChannelsStore) -> None:
+    def __init__(self, client: ChannelsClient, memberships: Memberships, verifier: ChannelVerifier) -> None:
         self._client = client
-        self._store = store
+        self._memberships = memberships
+        self._verifier = verifier
 
-    async def handle(self, entry: Entry) -> Outcome:
+    async def handle(self, received: Received) -> Outcome:
         """The outcome of one entry; raises Unavailable, BadAnswer, InvalidEntry and RedisError."""
+        entry = received.entry
         match event := entry.event():
             case SubscribeRequested():
                 return await self._subscribe(entry, event)
             case WhisperReceived():
                 return rules.whispered(entry, event)
-            case Unsubscribed():
-                await self._store.discard(entry.session, event.channel)
-                return rules.left(entry, event)
+            case UnsubscribeRequested():
+                return await self._unsubscribe(entry, event)
             case SessionResumed():
-                return rules.resumed(entry, event, await self._store.names(entry.session))
+                return await self._resume(entry, event)
             case SessionClosed():
-                return rules.ended(entry, await self._store.close(entry.session))
+                return rules.ended(entry, await self._memberships.close(entry.session))
         return Outcome.done()
 
     async def _subscribe(self, entry: Entry, event: SubscribeRequested) -> Outcome:
-        decision = rules.without_asking(event)
-        if decision is None:
+        decision = rules.without_asking(event) or rules.signed(entry, event, self._verifier)
+        signed = event.auth is not None and isinstance(decision, rules.Grant)
+        # What was signed before the application took the channel away looks as what is signed after it.
+        if decision is None or (signed and await self._memberships.was_revoked(entry.session, event.channel)):
             decision = rules.judged(entry, event, await self._client.authorize(entry, event.channel))
         if isinstance(decision, rules.Refusal):
             if decision.problem:
                 log.error("channels.unauthorized", session=entry.session, problem=decision.problem)
             return rules.refused(entry, event, decision)
-        if not await self._store.add(entry.session, event.channel):
+        told = entry.follow("subscribed", ChannelSubscribed(channel=event.channel))
+        if not await self._memberships.join(told, event.channel, decision.expires_at):
             return Outcome.done()
         return rules.granted(entry, event, decision)
+
+    async def _unsubscribe(self, entry: Entry, event: UnsubscribeRequested) -> Outcome:
+        told = entry.follow("unsubscribed", ChannelUnsubscribed(channel=event.channel, reason=event.reason))
+        left = await self._memberships.leave(
+            told, event.channel, expired=event.expires_at, revoked=event.reason == "revoked"
+        )
+        return rules.left(entry, event) if left else Outcome.done()
+
+    async def _resume(self, entry: Entry, event: SessionResumed) -> Outcome:
+        kept, expired = rules.still_granted(entry, await self._memberships.granted(entry.session))
+        for name, at in expired.items():
+            # As an entry of its own, since what is handled again would not find it among the names any more.
+            over = UnsubscribeRequested(channel=name, reason="expired", expires_at=at, generation=event.generation)
+            await self._memberships.ask(entry.follow(f"expired/{name}", over))
+        return rules.resumed(entry, event, kept)

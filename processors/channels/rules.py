@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from processors.answer import Answer
 from runtime.bus.outcomes import Outcome
+from schemas.channel_auth import ChannelVerifier, member_of
 from schemas.entry import Entry
-from schemas.errors import ErrorCode, InvalidTopic, error_frame
+from schemas.errors import ErrorCode, InvalidSignature, InvalidTopic, error_frame
 from schemas.events import (
     DatagramPublished,
     DatagramReceived,
@@ -19,7 +20,7 @@ from schemas.events import (
     SubscribeRequested,
     SubscriptionEnded,
     SubscriptionGranted,
-    Unsubscribed,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from schemas.topics import ChannelKind, channel_kind, channel_topic, session_topic
@@ -33,6 +34,8 @@ class Grant:
     """The session may join; `member` is what the others see of it, in a presence channel only."""
 
     member: dict[str, Any] | None = None
+    expires_at: int | None = None
+    """When it may no longer be there, in Unix ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,22 @@ def without_asking(event: SubscribeRequested) -> Grant | Refusal | None:
     return Grant() if kind is ChannelKind.PUBLIC else None
 
 
+def signed(entry: Entry, event: SubscribeRequested, verifier: ChannelVerifier) -> Grant | Refusal | None:
+    """The decision that the application signed beforehand; None when the client brings none.
+
+    One that does not hold is a no: the application is not asked instead, or a forger would have two attempts.
+    """
+    if event.auth is None:
+        return None
+    try:
+        verifier.verify(event.auth, entry.session, event.channel, event.channel_data)
+        if channel_kind(event.channel) is not ChannelKind.PRESENCE:
+            return Grant()
+        return Grant({**member_of(event.channel_data, entry.user), "id": entry.user or entry.session})
+    except InvalidSignature as error:
+        return Refusal(ErrorCode.FORBIDDEN, str(error))
+
+
 def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | Refusal:
     """The decision that the application made: yes is a 2xx with an object, `true` or nothing in it."""
     if answer.denied:
@@ -62,12 +81,23 @@ def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | R
         if not answer.ok:
             problem = f"the authorize route answered {answer.status}"
         return Refusal(ErrorCode.FORBIDDEN, "the application could not say whether you may join", problem)
+    body = answer.json if isinstance(answer.json, dict) else {}
+    expires_at = body.get("expires_at")
+    if expires_at is not None and (isinstance(expires_at, bool) or not isinstance(expires_at, int | float)):
+        problem = "expires_at of the authorize route is not a number of seconds"
+        return Refusal(ErrorCode.FORBIDDEN, "the application could not say whether you may join", problem)
+    expires_ms = None if expires_at is None else int(expires_at * 1000)
     if channel_kind(event.channel) is not ChannelKind.PRESENCE:
-        return Grant()
-    given = answer.json.get("member") if isinstance(answer.json, dict) else None
+        return Grant(expires_at=expires_ms)
+    given = body.get("member")
     member = dict(given) if isinstance(given, dict) else {}
     # Members are told apart by this id, as they are in `from`: the verified one, in one type.
-    return Grant({**member, "id": entry.user or entry.session})
+    return Grant({**member, "id": entry.user or entry.session}, expires_ms)
+
+
+def seen(body: Any) -> Any:
+    """What `judged` looks at in the JSON of an answer, beside which there may be signatures."""
+    return {name: body[name] for name in ("member", "expires_at") if name in body} if isinstance(body, dict) else body
 
 
 def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
@@ -75,6 +105,7 @@ def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
     told = SubscriptionGranted(
         member=grant.member,
         recover=event.recover,
+        expires_at=grant.expires_at,
         stream=event.stream,
         frame_id=event.frame_id,
         generation=event.generation,
@@ -82,16 +113,27 @@ def granted(entry: Entry, event: SubscribeRequested, grant: Grant) -> Outcome:
     return Outcome.done(entry.follow("granted", told, topic=channel_topic(event.channel)))
 
 
-def resumed(entry: Entry, event: SessionResumed, channels: Sequence[str]) -> Outcome:
+def still_granted(
+    entry: Entry, channels: Mapping[str, int | None]
+) -> tuple[dict[str, int | None], dict[str, int | None]]:
+    """Of `channels`, each with when its grant expires (Unix ms): what was granted when `entry` was written, and what
+    no longer was."""
+    kept = {name: at for name, at in channels.items() if at is None or at > entry.ts}
+    return kept, {name: at for name, at in channels.items() if name not in kept}
+
+
+def resumed(entry: Entry, event: SessionResumed, channels: Mapping[str, int | None]) -> Outcome:
     """The session's connection joins its `channels`, each from where its client is, and is told which to wait for."""
     restored = SessionRestored(generation=event.generation, channels=list(channels))
     granted = [
         entry.follow(
             f"resumed/{name}",
-            SubscriptionGranted(generation=event.generation, recover=event.positions.get(channel_topic(name))),
+            SubscriptionGranted(
+                generation=event.generation, recover=event.positions.get(channel_topic(name)), expires_at=expires_at
+            ),
             topic=channel_topic(name),
         )
-        for name in channels
+        for name, expires_at in channels.items()
     ]
     return Outcome.done(*granted, entry.follow("restored", restored, topic=session_topic(entry.session)))
 
@@ -103,10 +145,14 @@ def refused(entry: Entry, event: SubscribeRequested | WhisperReceived, refusal: 
     return Outcome.done(entry.follow("refused", told, topic=session_topic(entry.session)))
 
 
-def left(entry: Entry, event: Unsubscribed) -> Outcome:
+def left(entry: Entry, event: UnsubscribeRequested) -> Outcome:
     """The session leaves the channel."""
     told = SubscriptionEnded(
-        reason="unsubscribed", stream=event.stream, frame_id=event.frame_id, generation=event.generation
+        reason=event.reason,
+        message=event.message,
+        stream=event.stream,
+        frame_id=event.frame_id,
+        generation=event.generation,
     )
     return Outcome.done(entry.follow("left", told, topic=channel_topic(event.channel)))
 

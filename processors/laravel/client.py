@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.answer import Answer
-from processors.application import Application
+from processors.answer import Answer, Asks
 from schemas.entry import Entry
 
 
 class LaravelClient:
     """The application's handle and event routes."""
 
-    def __init__(self, application: Application, *, handle_path: str, event_path: str) -> None:
+    def __init__(self, application: Asks, *, handle_path: str, event_path: str) -> None:
         self._application = application
         self._handle_path = handle_path
         self._event_path = event_path

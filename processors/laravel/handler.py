@@ -9,28 +9,56 @@ import structlog
 
 from processors.laravel import rules
 from processors.laravel.client import LaravelClient
-from runtime.bus.outcomes import Outcome
+from processors.laravel.store import Begun
+from runtime.bus.lanes import Handler, one_by_one
+from runtime.bus.outcomes import Outcome, Received, Verdict
 from schemas.entry import Entry
 from schemas.errors import ErrorCode
-from schemas.events import MessageReceived, SessionClosed, SessionOpened, SessionResumed
+from schemas.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    MessageReceived,
+    SessionClosed,
+    SessionOpened,
+    SessionResumed,
+)
 
 log = structlog.get_logger()
+
+
+def at_most_once(handler: Handler, begun: Begun) -> Handler:
+    """`handler`, one entry at a time, for an application that must not be handed an entry twice.
+
+    Its entries wait (`later`) only where the application did not begin with them.
+    """
+
+    async def handle(received: Received) -> Outcome:
+        before = await begun.begin(received)
+        if before is None:
+            return Outcome.dead("its processor ended while the application was asked, which is not asked again")
+        (outcome,) = await handler([received])
+        if outcome.verdict is Verdict.LATER:
+            await begun.undo(received, before)
+        return outcome
+
+    return one_by_one(handle)
 
 
 class LaravelHandler:
     """Handles the entries that the application hears of."""
 
-    TYPES: Final = frozenset({MessageReceived.TYPE, SessionOpened.TYPE, SessionResumed.TYPE, SessionClosed.TYPE})
+    TYPES: Final = frozenset({MessageReceived.TYPE, *(event.TYPE for event in rules.CONNECTION_EVENTS)})
 
     def __init__(self, client: LaravelClient) -> None:
         self._client = client
 
-    async def handle(self, entry: Entry) -> Outcome:
+    async def handle(self, received: Received) -> Outcome:
         """The outcome of one entry; raises Unavailable, BadAnswer and InvalidEntry."""
+        entry = received.entry
         match event := entry.event():
             case MessageReceived():
                 return await self._message(entry, event)
-            case SessionOpened() | SessionResumed() | SessionClosed():
+            case SessionOpened() | SessionResumed() | SessionClosed() | ChannelSubscribed() | ChannelUnsubscribed():
                 answer = await self._client.event(entry, rules.connection(entry, event))
                 if not answer.ok:
                     log.warning("laravel.event_rejected", session=entry.session, id=entry.id, status=answer.status)

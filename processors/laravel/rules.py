@@ -9,11 +9,29 @@ from processors.answer import Answer
 from runtime.bus.outcomes import Outcome
 from schemas.entry import Entry
 from schemas.errors import ErrorCode, error_frame
-from schemas.events import MessagePublished, MessageReceived, SessionClosed, SessionOpened, SessionResumed
+from schemas.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    MessagePublished,
+    MessageReceived,
+    SessionClosed,
+    SessionOpened,
+    SessionResumed,
+)
 from schemas.topics import channel_topic, session_topic
 
 #: The type under which the application receives a channel's messages, with the sender stamped by us.
 CHANNEL_MESSAGE: Final = "channel_message"
+
+ConnectionEvent = SessionOpened | SessionResumed | SessionClosed | ChannelSubscribed | ChannelUnsubscribed
+#: What the application is told of besides messages, and how it knows that.
+CONNECTION_EVENTS: Final[dict[type[ConnectionEvent], str]] = {
+    SessionOpened: "connection.opened",
+    SessionResumed: "connection.resumed",
+    ChannelSubscribed: "connection.subscribed",
+    ChannelUnsubscribed: "connection.unsubscribed",
+    SessionClosed: "connection.closed",
+}
 
 
 def message(entry: Entry, event: MessageReceived) -> dict[str, Any] | None:
@@ -32,19 +50,19 @@ def message(entry: Entry, event: MessageReceived) -> dict[str, Any] | None:
     }
 
 
-def connection(entry: Entry, event: SessionOpened | SessionResumed | SessionClosed) -> dict[str, Any]:
-    """The body that tells of a session's beginning, its going on, or its end."""
+def connection(entry: Entry, event: ConnectionEvent) -> dict[str, Any]:
+    """The body that tells of a session's beginning, its going on, its end, or the channels that it is in."""
     at = datetime.fromtimestamp(entry.ts / 1000, UTC).isoformat(timespec="milliseconds")
     data: dict[str, Any] = {
         "sessionId": entry.session,
         "userId": entry.user or None,
         "timestamp": at.replace("+00:00", "Z"),
     }
-    if isinstance(event, SessionOpened):
-        return {"event": "connection.opened", "data": data}
-    if isinstance(event, SessionResumed):
-        return {"event": "connection.resumed", "data": data}
-    return {"event": "connection.closed", "data": {**data, "reason": event.reason}}
+    if isinstance(event, ChannelSubscribed | ChannelUnsubscribed):
+        data["channel"] = event.channel
+    if isinstance(event, SessionClosed | ChannelUnsubscribed):
+        data["reason"] = event.reason
+    return {"event": CONNECTION_EVENTS[type(event)], "data": data}
 
 
 def answered(entry: Entry, event: MessageReceived, answer: Answer) -> Outcome:

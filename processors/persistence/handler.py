@@ -8,28 +8,37 @@ import structlog
 from prometheus_client import Counter
 
 from processors.persistence import rules
-from processors.persistence.store import Archive, ArchiveUnavailable
+from processors.persistence.database import ArchiveTooNew, ArchiveUnavailable
+from processors.persistence.redaction import Redaction
+from processors.persistence.store import Archive
 from runtime.bus.outcomes import Outcome, Received
 
 log = structlog.get_logger()
 
 ARCHIVED = Counter("headgate_archived", "Entries written to the archive, repeats included.")
+REDACTED = Counter("headgate_archive_redacted", "Entries that HEADGATE_ARCHIVE_REDACT took something of.")
 
 
 class PersistenceHandler:
     """Handles batches of all archived logs."""
 
-    def __init__(self, archive: Archive, logs: Sequence[str]) -> None:
+    def __init__(self, archive: Archive, logs: Sequence[str], redaction: Redaction) -> None:
         """`logs` are the streams in the order in which the group numbers them."""
+        self._redaction = redaction
         self._archive = archive
         self._logs = logs
 
     async def handle(self, batch: Sequence[Received]) -> Sequence[Outcome]:
         """All of the batch is kept, or none and all of it comes again."""
-        rows = [rules.row(self._logs[one.partition], one.stream_id, one.entry) for one in batch]
+        entries = [self._redaction.of(one.entry) for one in batch]
+        REDACTED.inc(sum(entry is not one.entry for entry, one in zip(entries, batch, strict=True)))
+        rows = [
+            rules.row(self._logs[one.partition], one.stream_id, entry)
+            for entry, one in zip(entries, batch, strict=True)
+        ]
         try:
             await self._archive.insert(rows)
-        except ArchiveUnavailable as error:
+        except (ArchiveUnavailable, ArchiveTooNew) as error:
             log.warning("archive.unavailable", error=str(error))
             return [Outcome.later(str(error))] * len(batch)
         ARCHIVED.inc(len(batch))

@@ -1,27 +1,92 @@
-"""An entry as a row of the archive."""
+"""An entry as a row of the archive, and back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final, NamedTuple
 
 from schemas.entry import Entry
 
+#: What a database holds in a BIGINT.
+_MOST: Final = (1 << 63) - 1
 
-def row(stream: str, stream_id: str, entry: Entry) -> dict[str, Any]:
+
+class Row(NamedTuple):
+    """A row, its fields in the order of the columns."""
+
+    stream: str
+    """Key of the log that held the entry."""
+    stream_id: str
+    """Its id there, such as `1700000000000-0`."""
+    at: int
+    """When it was appended (Unix ms, the clock of Redis): the first number of that id."""
+    seq: int
+    """The second number."""
+    id: str
+    type: str
+    v: int
+    topic: str
+    session: str
+    user: str
+    gateway: str
+    ts: int
+    ct: str
+    data: bytes
+    traceparent: str
+    cause: str
+    erased: int | None = None
+    """When the payload was taken away (Unix ms): `data` is empty then."""
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the order of the log."""
+        return Place(self.at, self.seq, self.stream, self.id)
+
+    @property
+    def entry(self) -> Entry:
+        """The entry as its log held it."""
+        return Entry(
+            id=self.id,
+            type=self.type,
+            v=self.v,
+            ts=self.ts,
+            data=self.data,
+            topic=self.topic,
+            session=self.session,
+            user=self.user,
+            gateway=self.gateway,
+            ct=self.ct,
+            traceparent=self.traceparent,
+            cause=self.cause,
+        )
+
+
+class Place(NamedTuple):
+    """A place in the order of the log: by the time of the append, within a stream by its ids."""
+
+    at: int
+    seq: int
+    stream: str
+    id: str
+
+
+def row(stream: str, stream_id: str, entry: Entry) -> Row:
     """The row of `entry`, which the log `stream` holds under `stream_id`. `data` stays the bytes it was."""
-    return {
-        "stream": stream,
-        "id": entry.id,
-        "stream_id": stream_id,
-        "type": entry.type,
-        "v": entry.v,
-        "topic": entry.topic,
-        "session": entry.session,
-        "user": entry.user,
-        "gateway": entry.gateway,
-        "ts": entry.ts,
-        "ct": entry.ct,
-        "data": entry.data,
-        "traceparent": entry.traceparent,
-        "cause": entry.cause,
-    }
+    at, _, seq = stream_id.partition("-")
+    return Row(
+        stream,
+        stream_id,
+        min(int(at), _MOST),
+        min(int(seq), _MOST),
+        entry.id,
+        entry.type,
+        entry.v,
+        entry.topic,
+        entry.session,
+        entry.user,
+        entry.gateway,
+        entry.ts,
+        entry.ct,
+        entry.data,
+        entry.traceparent,
+        entry.cause,
+    )

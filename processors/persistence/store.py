@@ -4,88 +4,64 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, String, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
-from sqlalchemy.sql import Insert
+from sqlalchemy.exc import DBAPIError
 
-from schemas.errors import ConfigurationError, HeadgateError
+from processors.persistence.database import ArchiveUnavailable, engine_of, make_folder, unavailable, url_of
+from processors.persistence.migrating import migrate
+from processors.persistence.rules import Row
 
 log = structlog.get_logger()
 
-#: Seconds that SQLite waits for another process to finish its write.
-BUSY_S: Final = 5.0
+#: What says that rows cannot be written, now or later: a number that is too large, text that the database has not.
+REFUSED: Final = (DBAPIError, OverflowError)
 
-metadata = MetaData()
-
-#: Every entry of the archived logs. One that a log holds twice, because it was written again, is kept once.
-ENTRIES: Final = Table(
-    "entries",
-    metadata,
-    Column("stream", String, primary_key=True),
-    Column("id", String, primary_key=True),
-    Column("stream_id", String, nullable=False),
-    Column("type", String, nullable=False),
-    Column("v", Integer, nullable=False),
-    Column("topic", String, nullable=False),
-    Column("session", String, nullable=False),
-    Column("user", String, nullable=False),
-    Column("gateway", String, nullable=False),
-    Column("ts", BigInteger, nullable=False),
-    Column("ct", String, nullable=False),
-    Column("data", LargeBinary, nullable=False),
-    Column("traceparent", String, nullable=False),
-    Column("cause", String, nullable=False),
-    *(Index(f"entries_by_{name}", name) for name in ("session", "user", "topic", "type", "ts")),
-)
+_COLUMNS: Final = ", ".join(f'"{name}"' for name in Row._fields)
+_VALUES: Final = {
+    "sqlite": ", ".join("?" for _ in Row._fields),
+    "postgresql": ", ".join(f"${number}" for number, _ in enumerate(Row._fields, 1)),
+}
 
 
-class ArchiveUnavailable(HeadgateError):
-    """The database's: it is away or locked. The same write can succeed later."""
+#: The oldest rows of a type, by where they lie, which both databases find fastest.
+_EXPIRE: Final = {
+    "sqlite": "DELETE FROM entries WHERE rowid IN "
+    "(SELECT rowid FROM entries WHERE type = ? AND at < ? ORDER BY at LIMIT ?)",
+    "postgresql": "DELETE FROM entries WHERE ctid = ANY (ARRAY"
+    "(SELECT ctid FROM entries WHERE type = $1 AND at < $2 ORDER BY at LIMIT $3))",
+}
 
 
-def insert_for(dialect: str) -> Insert:
-    """INSERT that passes over rows that are there; raises ConfigurationError for a database without one."""
-    keys = ["stream", "id"]
-    if dialect == "sqlite":
-        return sqlite.insert(ENTRIES).on_conflict_do_nothing(index_elements=keys)
-    if dialect == "postgresql":
-        return postgresql.insert(ENTRIES).on_conflict_do_nothing(index_elements=keys)
-    raise ConfigurationError(f"HEADGATE_ARCHIVE_URL is of SQLite or PostgreSQL, not {dialect}")
+def insert_for(dialect: str) -> str:
+    """INSERT that passes over rows that are there, as the driver takes it."""
+    return f"INSERT INTO entries ({_COLUMNS}) VALUES ({_VALUES[dialect]}) ON CONFLICT (id, stream) DO NOTHING"
 
 
 class Archive:
-    """Writes rows to the database of `url`, one batch at a time; a Component."""
+    """Writes rows to the database of `url`; a Component.
+
+    What comes while a transaction is being written goes into the next one together: a commit waits for the disk, and
+    the batches of all partitions wait once.
+    """
 
     def __init__(self, url: str) -> None:
         """Raises ConfigurationError for a URL that no driver here can open."""
-        try:
-            self._url: URL = make_url(url)
-            self._engine: AsyncEngine = create_async_engine(self._url)
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ConfigurationError(f"HEADGATE_ARCHIVE_URL cannot be used: {error}") from error
+        self._url = url_of(url)
+        self._engine = engine_of(self._url, hurried=True)
         self._insert = insert_for(self._url.get_backend_name())
+        self._expire = _EXPIRE[self._url.get_backend_name()]
         self._ready = False
-        # SQLite takes one writer; for any other, batches of several partitions at once would gain little.
+        self._waiting: list[tuple[list[Row], asyncio.Future[None]]] = []
         self._writer = asyncio.Lock()
-        if self._url.get_backend_name() == "sqlite":
-            event.listen(self._engine.sync_engine, "connect", _configure_sqlite)
 
     async def start(self) -> None:
-        """Make the directory and the table; a database that is away now is waited for by `insert`."""
-        path = self._url.database
-        if self._url.get_backend_name() == "sqlite" and path and path != ":memory:":
-            try:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ConfigurationError(f"no directory for the archive {path}: {error.strerror}") from error
+        """Bring the schema up to date; a database that is away now is waited for by `insert`.
+
+        Raises ConfigurationError, ArchiveTooNew among them.
+        """
+        make_folder(self._url)
         try:
             await self.insert([])
         except ArchiveUnavailable as error:
@@ -95,28 +71,74 @@ class Archive:
         """Close the connections."""
         await self._engine.dispose()
 
-    async def insert(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Keep `rows` in one transaction, passing over those it has; raises ArchiveUnavailable."""
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Keep `rows`, all or none, passing over those it has. Raises ArchiveUnavailable, ArchiveTooNew.
+
+        Rows that the database cannot take raise one of REFUSED.
+        """
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((list(rows), written))
         async with self._writer:
-            try:
+            if not written.done():
+                batches, self._waiting = self._waiting, []
+                await self._write_all(batches)
+        await written
+
+    async def expire(self, type_: str, before: int, most: int) -> int:
+        """Remove at most `most` of the oldest entries of a type that were appended before a time (Unix ms).
+
+        Gives how many those were. Raises ArchiveUnavailable.
+        """
+        async with self._writer:
+            with unavailable():
                 async with self._engine.begin() as connection:
-                    if not self._ready:
-                        await connection.execute(CreateTable(ENTRIES, if_not_exists=True))
-                        for index in sorted(ENTRIES.indexes, key=lambda index: str(index.name)):
-                            await connection.execute(CreateIndex(index, if_not_exists=True))
-                    if rows:
-                        await connection.execute(self._insert, rows)
-                self._ready = True
-            # What asyncpg and sockets raise before SQLAlchemy wraps anything are OSErrors.
-            except (OperationalError, InterfaceError, OSError) as error:
-                self._ready = False
-                raise ArchiveUnavailable(f"the archive cannot be written ({type(error).__name__})") from error
+                    return (await connection.exec_driver_sql(self._expire, (type_, before, most))).rowcount
+
+    async def _write_all(self, batches: list[tuple[list[Row], asyncio.Future[None]]]) -> None:
+        """Write `batches` in one transaction and tell those who wait, whatever happens."""
+        try:
+            try:
+                await self._write([row for rows, _ in batches for row in rows])
+            except REFUSED:
+                # One batch has what cannot be written: the others are not to be blamed.
+                for rows, written in batches:
+                    await self._write_alone(rows, written)
+        # Whatever it is, those who wait would wait for ever; the one that is here raises it like the others.
+        except Exception as error:
+            _tell(batches, error)
+        except asyncio.CancelledError:
+            _tell(batches, ArchiveUnavailable("whoever wrote for all was stopped"))
+            raise
+        else:
+            _tell(batches, None)
+
+    async def _write_alone(self, rows: list[Row], written: asyncio.Future[None]) -> None:
+        try:
+            await self._write(rows)
+        except REFUSED as error:
+            _tell([(rows, written)], error)
+
+    async def _write(self, rows: list[Row]) -> None:
+        if not self._ready:
+            await migrate(self._url)
+            self._ready = True
+        try:
+            with unavailable():
+                if rows:
+                    async with self._engine.begin() as connection:
+                        await connection.exec_driver_sql(self._insert, rows)
+        except (ArchiveUnavailable, *REFUSED):
+            # Perhaps it is another database by now, or a newer one: look again.
+            self._ready = False
+            raise
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
-    """WAL lets readers read while we write; FULL, as what is committed here is acknowledged in the log."""
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_S * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.close()
+def _tell(batches: Sequence[tuple[list[Row], asyncio.Future[None]]], error: Exception | None) -> None:
+    for _, written in batches:
+        if written.done():
+            continue
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
+            written.exception()  # Whoever waited may have been cancelled: nobody is to be told that it was not read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self, cast
@@ -17,6 +18,8 @@ from schemas.keys import Keys
 _PAGE: Final = 500
 #: What marks a letter; the rest are the entry's own fields.
 _OWN: Final = b"dead_"
+#: A stream id that Redis understands.
+_ID: Final = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
 #: KEYS: the dead letters, their log. ARGV: 1 the letter, 2… fields to append to the log, if any. One of two operators
 #: who decide about the same letter finds it gone.
 _MOVE: Final = """
@@ -55,6 +58,11 @@ class DeadLetter:
         return int(self.stream_id.partition("-")[0])
 
     @property
+    def type(self) -> str:
+        """The event type that the entry says it has; empty if it says none."""
+        return self.fields.get(b"type", b"").decode("utf-8", "replace")
+
+    @property
     def entry(self) -> Entry | None:
         """The entry, if it is one."""
         try:
@@ -89,12 +97,17 @@ class DeadLetters:
             for direction, make in (("in", keys.inbound), ("out", keys.outbound))
             for p in range(keys.partitions)
         }
-        self._logs = logs | {f"{short}:datagrams": Keys.datagrams(log) for short, log in logs.items()}
+        beside = (("datagrams", Keys.datagrams), ("trail", Keys.trail))
+        self._logs = logs | {f"{short}:{name}": make(log) for name, make in beside for short, log in logs.items()}
 
-    async def all(self) -> AsyncIterator[DeadLetter]:
-        """Every letter, log by log, the oldest of each first."""
-        for short, log in self._logs.items():
-            start = "-"
+    async def all(self, after: str = "") -> AsyncIterator[DeadLetter]:
+        """Every letter, log by log, the oldest of each first; those behind the name `after`, which may be gone."""
+        first, _, stream_id = after.partition("/")
+        if after and (first not in self._logs or not _is_id(stream_id)):
+            raise NoSuchLetter(f"{after!r} is no name of a dead letter")
+        shorts = list(self._logs)
+        for short in shorts[shorts.index(first) if after else 0 :]:
+            log, start = self._logs[short], f"({stream_id}" if after and short == first else "-"
             while page := await self._page(short, log, start):
                 for letter in page:
                     yield letter
@@ -136,4 +149,4 @@ def _is_own(name: bytes) -> bool:
 
 
 def _is_id(text: str) -> bool:
-    return all(part.isdigit() for part in text.split("-")) and text.count("-") == 1
+    return _ID.fullmatch(text) is not None

@@ -55,11 +55,13 @@ class ConsumerGroup:
         max_batch: int = 1,
         linger: float = 0.0,
         traced: bool = True,
+        trailed: bool = False,
     ) -> None:
         """`types`: what `handler` handles; other entries are acknowledged unread. None: all.
 
         `linger`: seconds between reads, for a group that gains more from batches than from haste.
         `traced`: handling a sampled entry is a span of its own; without, entries come as they were written.
+        `trailed`: what becomes of each entry is left in the trail of its log, if there are trails (HEADGATE_TRAIL).
         """
         self.group = group
         self._settings = settings
@@ -69,7 +71,7 @@ class ConsumerGroup:
         self._leases = Leases(client, keys, settings.keys.members(group), settings.lease_seconds, time.monotonic)
         self._leaving: dict[int, asyncio.Task[None]] = {}
         """Partitions that are being given up for another process."""
-        settler = Settler(client, logs, group)
+        settler = Settler(client, logs, group, appender)
         self._settler = settler
         self._lanes = Lanes(
             group,
@@ -84,6 +86,7 @@ class ConsumerGroup:
             max_attempts=settings.max_attempts,
             max_batch=max_batch,
             traced=traced,
+            trailed=trailed and settings.trail > 0,
         )
         self._reader = readers(
             client,
@@ -148,6 +151,7 @@ class ConsumerGroup:
         except TimeoutError:
             # The log is away. What was handled comes again, and leads to entries with the same ids.
             log.warning("group.stopped_unacknowledged", group=self.group)
+            await self._settler.abandon()
         await cancel(leases, *self._leaving.values())
         try:
             await self._leases.leave()

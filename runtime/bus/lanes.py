@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from runtime.bus.appender import Appender
 from runtime.bus.connection import is_away
 from runtime.bus.outcomes import Outcome, Received, Verdict
 from runtime.bus.settle import Settler
+from runtime.bus.trail import handled
 from runtime.tasks import cancel
 from runtime.telemetry import Attributes, OpenSpan, Telemetry
 from schemas.entry import Entry
@@ -66,11 +68,14 @@ class Lanes:
         max_attempts: int,
         max_batch: int = 1,
         traced: bool = True,
+        trailed: bool = False,
         window: int = 1000,
     ) -> None:
         """`held`: whether a partition is still this process's; what was handled of another is not settled.
 
         `begins`: whether anything of it may be begun; what is queued of others is dropped.
+
+        `trailed`: what becomes of each entry is left beside its log.
         """
         self._group = group
         self._begins = begins
@@ -84,6 +89,7 @@ class Lanes:
         self._max_attempts = max_attempts
         self._max_batch = max_batch
         self._traced = traced
+        self._trailed = trailed
         self._window = window
         self._lanes: dict[str, deque[Received]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,11 +177,15 @@ class Lanes:
 
     async def _next(self, batch: list[Received], lane: deque[Received]) -> Verdict:
         """Handle and settle the first entries of a lane; DONE if all of them are, else why the next one is not."""
+        began = time.perf_counter()
         outcomes = await self._handle(batch)
-        for received, outcome in zip(batch, outcomes, strict=False):
+        took = time.perf_counter() - began
+        for place, (received, outcome) in enumerate(zip(batch, outcomes, strict=False)):
             if not self._held(received.partition):
                 return Verdict.LATER  # Another process has it by now.
-            if not await self._settle(received, outcome):
+            if not await self._settle(received, outcome, took):
+                for unsettled in range(len(batch) - place):
+                    lane[unsettled] = replace(lane[unsettled], redelivered=True)
                 return outcome.verdict
             self._forget([lane.popleft()])
         return Verdict.DONE if len(outcomes) >= len(batch) else Verdict.LATER
@@ -190,7 +200,7 @@ class Lanes:
                 return Verdict.LATER  # It was given up or lost while this one waited for its turn.
             if received.attempt > self._max_attempts:
                 error = f"its process ended {received.attempt - 1} times while handling it"
-                await self._settle(received, Outcome.dead(error))
+                await self._settle(received, Outcome.dead(error), 0.0)
                 self._forget([lane.popleft()])
                 return Verdict.DONE
             await self._settler.count_attempt(partition, stream_id)
@@ -252,8 +262,8 @@ class Lanes:
             for span in spans:
                 span.end(failure)
 
-    async def _settle(self, received: Received, outcome: Outcome) -> bool:
-        """Emit and acknowledge as the outcome says; False when the entry must be handled again."""
+    async def _settle(self, received: Received, outcome: Outcome, took: float) -> bool:
+        """Emit and acknowledge as the outcome, which `took` seconds, says; False when it must be handled again."""
         verdict = outcome.verdict
         if verdict is Verdict.AGAIN and received.attempt >= self._max_attempts:
             verdict = Verdict.DEAD
@@ -272,11 +282,12 @@ class Lanes:
             return False
         if outcome.emits:
             await self._emit(outcome.emits)
+        trail = handled(self._group, received, outcome, verdict, took) if self._trailed else None
         if verdict is Verdict.DEAD:
-            await self._settler.bury(received, outcome.error)
+            await self._settler.bury(received, outcome.error, trail)
         else:
             attempted = received.attempt > 1 or received.suspect or received.redelivered
-            self._settler.acknowledge(received.partition, received.stream_id, attempted=attempted)
+            self._settler.acknowledge(received.partition, received.stream_id, attempted=attempted, trail=trail)
         return True
 
     async def _emit(self, entries: Sequence[Entry]) -> None:

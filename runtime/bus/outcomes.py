@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from schemas.entry import Entry
 
@@ -21,7 +23,13 @@ class Received:
     suspect: bool = False
     """It was delivered to one owner after the other and never settled: it may be what ended them."""
     redelivered: bool = False
-    """It was pending when it was read: others may have counted, or be counting, attempts at it."""
+    """Somebody may have handled it before and not settled it: it was pending when it was read, where others may have
+    counted, or be counting, attempts at it; or it was handed out here, and is to be handled again."""
+
+    @property
+    def at(self) -> int:
+        """When it was appended, in Unix ms on the clock of Redis."""
+        return int(self.stream_id.partition("-")[0])
 
 
 class Verdict(Enum):
@@ -44,6 +52,8 @@ class Outcome:
     verdict: Verdict
     emits: tuple[Entry, ...] = ()
     error: str = ""
+    notes: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What the trail says besides: fields of schemas.events.EntryHandled."""
 
     @classmethod
     def done(cls, *emits: Entry) -> Outcome:

@@ -3,7 +3,8 @@
 A process that is paused keeps its leases in mind when it wakes, and what it then asks for is asked in the name of an
 owner that it no longer is: entries that it reads as new would be missing from the new owner's order. So a new owner
 ends the connection that the last one reads with, before it reads anything itself
-(https://redis.io/docs/latest/commands/client-kill/).
+(https://redis.io/docs/latest/commands/client-kill/). So does an owner that had to connect anew: what it asked for over
+the connection before may be on its way still.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class ReadConnection:
         self._client: aioredis.Redis | None = None
         self.identity = ""
         """The server's run id and this connection's number there: `RUN_ID:CLIENT_ID`."""
+        self._former = ""
+        """The identity of the one before, which may have to be ended."""
 
     @property
     def client(self) -> aioredis.Redis:
@@ -49,6 +52,9 @@ class ReadConnection:
         try:
             await client.connection.connect()
             number = await client.client_id()
+            if self._former:
+                await end(client, self._former)
+                self._former = ""
             self.identity = f"{await run_id(client)}:{number}"
         except BaseException:
             await _disconnect(client)
@@ -57,7 +63,8 @@ class ReadConnection:
 
     async def close(self) -> None:
         """Disconnect."""
-        client, self._client, self.identity = self._client, None, ""
+        client, self._client = self._client, None
+        self._former, self.identity = self.identity or self._former, ""
         if client is not None:
             await _disconnect(client)
 

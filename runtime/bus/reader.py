@@ -175,7 +175,8 @@ class Reader:
         elif self._live:
             if time.monotonic() - self._swept > SWEEP_S:
                 await self._sweep()
-            await self._read_new()
+            if self._live:
+                await self._read_new()
         else:
             await self._wait_for_ownership()
 

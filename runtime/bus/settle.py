@@ -1,24 +1,33 @@
-"""The end of an entry in a group: acknowledged, or acknowledged and kept as a dead letter."""
+"""The end of an entry in a group: acknowledged, or acknowledged and kept as a dead letter.
+
+What the trail says of it is there before the acknowledgement: an entry is not settled without having left it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
 from prometheus_client import Counter
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from runtime.backoff import backoff
+from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Received
+from runtime.tasks import cancel
+from schemas.entry import Entry
+from schemas.errors import LogUnavailable
 from schemas.keys import Keys
 
 log = structlog.get_logger()
 
 DEAD = Counter("headgate_dead_letters", "Entries that could not be handled.", ["group"])
+TRAIL_REFUSED = Counter("headgate_trail_refused", "Entries of trails that Redis refused; their subject was settled.")
 
 #: KEYS: the log, its attempts. ARGV: 1 group, 2 entry, 3 by how many. A count that was held up on its way until the
 #: entry was settled would stay for ever.
@@ -31,18 +40,27 @@ return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])
 class Settler:
     """Settles entries of one group; acknowledgements of one loop turn leave in one pipeline."""
 
-    def __init__(self, client: aioredis.Redis, logs: Sequence[str], group: str) -> None:
+    def __init__(
+        self, client: aioredis.Redis, logs: Sequence[str], group: str, appender: Appender | None = None
+    ) -> None:
+        """`appender` writes trails; a group that leaves none needs none."""
         self._client = client
+        self._appender = appender
         self._logs = logs
         self._group = group
         self._count = client.register_script(_COUNT)
         self._acks: dict[int, list[str]] = defaultdict(list)
         self._attempted: dict[int, list[str]] = defaultdict(list)
+        self._trail: list[tuple[str, Entry]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
-    def acknowledge(self, partition: int, stream_id: str, *, attempted: bool = False) -> None:
-        """Acknowledge an entry with the next write; `attempted`: attempts at it were counted."""
+    def acknowledge(
+        self, partition: int, stream_id: str, *, attempted: bool = False, trail: Entry | None = None
+    ) -> None:
+        """Acknowledge an entry with the next write, after `trail`; `attempted`: attempts at it were counted."""
+        if trail is not None:
+            self._trail.append((Keys.trail(self._logs[partition]), trail))
         self._acks[partition].append(stream_id)
         if attempted:
             self._attempted[partition].append(stream_id)
@@ -63,15 +81,22 @@ class Settler:
         counted = await self._client.hmget(key, list(stream_ids))
         return {one: int(count) for one, count in zip(stream_ids, counted, strict=True) if count is not None}
 
-    async def bury(self, received: Received, error: str) -> None:
+    async def bury(self, received: Received, error: str, trail: Entry | None = None) -> None:
         """Keep an entry as a dead letter and acknowledge it, in one transaction, however long Redis takes."""
         entry = received.entry
         await self.bury_fields(
-            received.partition, received.stream_id, entry.fields(), error, received.attempt, entry.type
+            received.partition, received.stream_id, entry.fields(), error, received.attempt, entry.type, trail
         )
 
     async def bury_fields(
-        self, partition: int, stream_id: str, fields: Sequence[bytes], error: str, attempts: int, type_: str
+        self,
+        partition: int,
+        stream_id: str,
+        fields: Sequence[bytes],
+        error: str,
+        attempts: int,
+        type_: str,
+        trail: Entry | None = None,
     ) -> None:
         """The same for fields that are perhaps no entry."""
         key = self._logs[partition]
@@ -84,10 +109,10 @@ class Settler:
         failures = 0
         while True:
             pipeline = self._client.pipeline(transaction=True)
-            letter = dict(zip(fields[::2], fields[1::2], strict=True)) | {
-                name.encode(): str(value).encode() for name, value in extra.items()
-            }
+            letter = _pairs(fields) | {name.encode(): str(value).encode() for name, value in extra.items()}
             pipeline.xadd(Keys.dead(key), letter)  # type: ignore[arg-type]  # redis-py's dict is invariant
+            if trail is not None:
+                pipeline.xadd(Keys.trail(key), _pairs(trail.fields()))  # type: ignore[arg-type]
             pipeline.xack(key, self._group, stream_id)
             pipeline.hdel(Keys.attempts(key, self._group), stream_id)
             try:
@@ -115,6 +140,10 @@ class Settler:
             self._waiting.append(written)
             await written
 
+    async def abandon(self) -> None:
+        """Write nothing more: what was not acknowledged is pending, and comes again."""
+        await cancel(self._flushing)
+
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # Let what else became ready in this turn of the loop join.
         failures = 0
@@ -122,11 +151,14 @@ class Settler:
             waiting, self._waiting = self._waiting, []
             acks, self._acks = self._acks, defaultdict(list)
             attempted, self._attempted = self._attempted, defaultdict(list)
+            trail, self._trail = self._trail, []
+            await self._leave(trail)
             pipeline = self._client.pipeline(transaction=False)
-            for partition, ids in acks.items():
-                pipeline.xack(self._logs[partition], self._group, *ids)
+            # Counts first: of an acknowledged entry nobody would remove them any more.
             for partition, ids in attempted.items():
                 pipeline.hdel(Keys.attempts(self._logs[partition], self._group), *ids)
+            for partition, ids in acks.items():
+                pipeline.xack(self._logs[partition], self._group, *ids)
             try:
                 answers = await pipeline.execute(raise_on_error=False)
             except RedisError as error:
@@ -141,9 +173,54 @@ class Settler:
             failures += 1
             log.warning("log.ack_failed", group=self._group, error=type(errors[0]).__name__)
             self._waiting[:0] = waiting
-            sent = [(self._acks, *one) for one in acks.items()] + [(self._attempted, *one) for one in attempted.items()]
+            sent = [(self._attempted, *one) for one in attempted.items()] + [(self._acks, *one) for one in acks.items()]
             for (unwritten, partition, ids), answer in zip(sent, answers, strict=True):
                 if isinstance(answer, RedisError):
                     unwritten[partition][:0] = ids
             await asyncio.sleep(backoff(failures))
         self._flushing = None
+
+    async def _leave(self, trail: Sequence[tuple[str, Entry]]) -> None:
+        """Append to the trails, however long Redis takes; what it refuses is counted and let go.
+
+        Refused for lack of memory, it must not keep the log from being acknowledged and trimmed.
+        """
+        failures = 0
+        while trail:
+            answers = await self._appended(trail)
+            unwritten = []
+            for one, answer in zip(trail, answers, strict=True):
+                if not isinstance(answer, LogUnavailable):
+                    continue
+                if isinstance(answer.__cause__, ResponseError):
+                    TRAIL_REFUSED.inc()
+                else:
+                    unwritten.append(one)
+            if not (trail := unwritten):
+                return
+            failures += 1
+            log.warning("log.trail_failed", group=self._group, entries=len(trail))
+            await asyncio.sleep(backoff(failures))
+
+    async def _appended(self, trail: Sequence[tuple[str, Entry]]) -> list[str | LogUnavailable]:
+        """The answers to appends, in order. One future for all of them: there is one of these for every entry."""
+        assert self._appender is not None
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        places: list[str | LogUnavailable | None] = [None] * len(trail)
+        left = len(trail)
+
+        def told(place: int, answer: str | LogUnavailable) -> None:
+            nonlocal left
+            places[place] = answer
+            left -= 1
+            if not left and not answered.done():
+                answered.set_result(None)
+
+        for place, (key, entry) in enumerate(trail):
+            self._appender.append_then(key, entry, partial(told, place))
+        await answered
+        return [answer for answer in places if answer is not None]
+
+
+def _pairs(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))

@@ -177,7 +177,9 @@ class Writer:
 
 def unconfirmed(error: BaseException) -> LogUnavailable:
     """What an append that ended with `error` is told."""
-    return LogUnavailable(f"the append was not confirmed: {type(error).__name__}")
+    failure = LogUnavailable(f"the append was not confirmed: {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 def tell(done: Done, answer: str | LogUnavailable) -> None:

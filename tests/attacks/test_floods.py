@@ -12,6 +12,7 @@ import pytest
 from tests.attacks.initials import Client, Raw, addresses, hello, noise
 from tests.attacks.sizes import size
 from tests.attacks.world import World
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -93,25 +94,41 @@ async def test_a_client_hello_is_not_amplified(attacked: World) -> None:
     assert 1 < amplification(raws) <= AMPLIFICATION
 
 
+def prove(raws: list[Raw]) -> None:
+    """Answer every Retry that came with a handshake that goes no further."""
+    for raw in raws:
+        for answer in raw.receive():
+            if (client := Client()).take([answer]):
+                raw.send(client.initial(hello()[0]))
+
+
 @pytest.mark.parametrize("spread", [1, 100])
 async def test_half_open_handshakes(attacked: World, spread: int) -> None:
     """Thousands of handshakes from addresses that are proven, each left after Retry: a bounded number is kept, of one
     address a few."""
     count, kept = size(2000, 10_000), 256 if spread > 1 else 64
     raws = sockets(attacked, spread)
+
+    async def counted() -> tuple[float, float]:
+        """Connections, and handshakes that were refused."""
+        refused = await attacked.event("half_open_refused") + await attacked.event("handshakes_limited")
+        return await attacked.event("connections"), refused
+
+    async def proven() -> bool:
+        """Whether most have shown where they are: on a busy machine answers wait."""
+        prove(raws)
+        return sum(await counted()) > count / 2
+
     async with attacked.attacked(f"{count:,} half-open handshakes, {spread} addresses"):
         for first in range(0, count, 50):
             for number in range(first, min(first + 50, count)):
                 raws[number % spread].send(Client().initial(hello()[0]))
             await asyncio.sleep(0.02)
-            for raw in raws:
-                for answer in raw.receive():
-                    if (client := Client()).take([answer]):
-                        raw.send(client.initial(hello()[0]))
-    made, retries = await attacked.event("connections"), await attacked.event("retries")
-    refused = await attacked.event("half_open_refused") + await attacked.event("handshakes_limited")
+            prove(raws)
+        await eventually(proven, 30)
+    made, refused = await counted()
+    retries = await attacked.event("retries")
     print(f"half open: {made:.0f} made, {refused:.0f} refused, {retries:.0f} asked for proof")
     assert amplification(raws) <= AMPLIFICATION
     assert made <= kept + OTHERS
-    assert refused + made > count / 2
     assert retries > count / 2

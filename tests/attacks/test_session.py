@@ -100,10 +100,12 @@ async def test_the_end_needs_no_credit(attacked: World) -> None:
     async with attacked.attacked("no credit, then the end"):
         began = time.monotonic()
         await client.send_raw(b"no frame")
-        await client.transport.wait_disconnected(10)
-    took = time.monotonic() - began
+        # The close itself: how long the connection drains after it depends on the round trip.
+        await eventually(lambda: client.transport.is_disconnected)
+        took = time.monotonic() - began
     print(f"closed after {took:.2f} s")
     assert took <= END_S
+    await client.transport.wait_disconnected()
     await client.transport.disconnect()
 
 

@@ -16,7 +16,8 @@ from typing import Final
 from schemas.keys import Keys
 from tests.attacks.initials import addresses
 from tests.attacks.prober import INTERVAL_S
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.system import ROOT, Service, environment
 from tests.support.verdicts import Verdicts
 from tests.support.waiting import eventually

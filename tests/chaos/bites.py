@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -29,11 +29,13 @@ async def test_a_client_that_retries_by_itself_is_found(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def killed_in_the_middle(world: World, target: int) -> AsyncIterator[None]:
-    """SIGKILL of processors while they wait for a slow application, with messages in hand."""
-    async with FAULTS["application slow"].fault(world, 0):
-        await asyncio.sleep(1.0)
-        async with FAULTS["processors killed"].fault(world, target):
-            yield
+    """SIGKILL of processors while they wait for a slow application, with messages in hand; it is fast again when others
+    take over."""
+    async with AsyncExitStack() as stack:
+        async with FAULTS["application slow"].fault(world, 0):
+            await asyncio.sleep(1.0)
+            await stack.enter_async_context(FAULTS["processors killed"].fault(world, target))
+        yield
 
 
 async def test_a_reclaimer_that_ignores_the_order_is_found(tmp_path: Path) -> None:

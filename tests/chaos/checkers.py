@@ -61,10 +61,10 @@ def a_message_is_one_event(history: History, evidence: Evidence) -> list[Violati
 
 
 def archived_exactly_once(history: History, evidence: Evidence) -> list[Violation]:
-    """The archive has every entry of both logs, and every acknowledged event, once, and nothing else."""
+    """The archive has every entry of logs and trails, and every acknowledged event, once, and nothing else."""
     rows = Counter((log, entry_id) for log, _, entry_id in evidence.archive)
     found = [Violation("repeated", f"{row[1]} is archived {n} times") for row, n in rows.items() if n > 1]
-    logged = {(entry.log, entry.id) for entry in [*evidence.inbound, *evidence.outbound]}
+    logged = {(entry.log, entry.id) for entry in [*evidence.inbound, *evidence.outbound, *evidence.trails]}
     found += [Violation("lost", f"{one[1]} of {one[0]} is not archived") for one in sorted(logged - rows.keys())]
     archived = {entry_id for _, _, entry_id in evidence.archive}
     for ok in history.of("ok"):

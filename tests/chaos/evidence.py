@@ -37,6 +37,7 @@ class Evidence:
 
     inbound: list[Logged] = field(default_factory=list)
     outbound: list[Logged] = field(default_factory=list)
+    trails: list[Logged] = field(default_factory=list)
     dead: list[Logged] = field(default_factory=list)
     archive: list[tuple[str, str, str]] = field(default_factory=list)
     """Rows: log, stream id, entry id; by log and stream id."""
@@ -57,7 +58,7 @@ class Evidence:
 def load(path: Path) -> Evidence:
     """From such a file."""
     stored = json.loads(path.read_text())
-    for name in ("inbound", "outbound", "dead"):
+    for name in ("inbound", "outbound", "trails", "dead"):
         stored[name] = [Logged(**one) for one in stored[name]]
     stored["archive"] = [tuple(row) for row in stored["archive"]]
     return Evidence(**stored)
@@ -72,7 +73,8 @@ async def collect(world: World) -> Evidence:
         evidence.outbound += await _entries(world.log, outbound)
         for log in (inbound, outbound):
             evidence.dead += await _entries(world.log, Keys.dead(log))
-            evidence.groups += await groups(world.log, log)
+            evidence.trails += await _entries(world.log, Keys.trail(log))
+            evidence.groups += await groups(world.log, log) + await groups(world.log, Keys.trail(log))
     evidence.archive = _archived(world.archive)
     ledger = (world.folder / "ledger.jsonl").read_text("utf-8").splitlines()
     evidence.ledger = [json.loads(line) for line in ledger]

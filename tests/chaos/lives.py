@@ -30,7 +30,10 @@ def every_end_is_told(history: History, evidence: Evidence) -> list[Violation]:
     found = [Violation("lost", f"{one} has no end") for one in sorted(opened - ended - open_sessions(history))]
     found += [Violation("untrue", f"{one} is open and has an end") for one in sorted(ended & open_sessions(history))]
     for session in sorted(opened - dead):
-        first = list(dict.fromkeys(told[session]))
+        heard = list(dict.fromkeys(told[session]))
+        if session in ended and heard[-1:] not in ([], ["connection.closed"]):
+            found.append(Violation("reordered", f"the application was told {heard} of {session}"))
+        first = [one for one in heard if one not in ("connection.subscribed", "connection.unsubscribed")]
         wanted = ["connection.opened"]
         wanted += ["connection.resumed"] * (session in resumed) + ["connection.closed"] * (session in ended)
         if first != wanted:

@@ -28,6 +28,7 @@ from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.notes import Notes
 from tests.chaos.ops import CHANNELS
+from tests.chaos.replaying import what_happened_replays
 from tests.chaos.schedule import FAULTS, KILLS, SENTINEL, Planned, schedule
 from tests.chaos.session import all_left
 from tests.chaos.violations import Violation
@@ -143,7 +144,9 @@ async def _drain(
             busy = [problem for client in load if (problem := client.problem())]
             found["clients_come_to_rest"] = [Violation("left over", problem) for problem in busy]
             if not any(found.values()):
-                return evidence, found, time.monotonic() - began
+                rested = time.monotonic() - began
+                found[what_happened_replays.__name__] = await what_happened_replays(made)
+                return evidence, found, rested
             if is_late:
                 return evidence, found, None
         await asyncio.sleep(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from tests.chaos import checkers, evidence, history, lives, spoiling, views
 from tests.chaos.checkers import check
 from tests.chaos.history import History
 from tests.chaos.making import Run, good, received
+from tests.chaos.replaying import judged
 from tests.chaos.violations import Checker
 
 SPOILT: list[tuple[Checker, Callable[[Run], None], str]] = [
@@ -132,3 +134,33 @@ def test_what_is_kept_is_read_again(tmp_path: Any) -> None:
     spoiling.lose_effect(run)
     loaded = history.load(tmp_path / "history.jsonl"), evidence.load(tmp_path / "evidence.json")
     assert not any(check(*loaded).values())
+
+
+FIGURES = {"read": 9, "identical": 9, "changed": 0, "missing": 0, "new": 0, "not_judged": {}}
+CHANGED = {
+    "result": "changed",
+    "processor": "laravel",
+    "id": "x",
+    "type": "t",
+    "session": "s",
+    "cause": "c",
+    "changes": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "violations"),
+    [
+        (0, [FIGURES], 0),
+        (1, [CHANGED, FIGURES | {"changed": 1}], 1),
+        (1, [FIGURES | {"not_judged": {"not answered: the trail does not hold it": 1}}], 1),
+        (2, [FIGURES | {"identical": 0}], 1),
+        (1, [], 1),
+    ],
+)
+def test_a_replay_that_differs_or_compares_nothing_is_a_violation(
+    status: int, lines: list[dict[str, Any]], violations: int
+) -> None:
+    """Only one that compared something, and all of it identical, is none."""
+    output = "".join(f"{json.dumps(one)}\n" for one in lines)
+    assert len(judged(status, output, "")) == violations

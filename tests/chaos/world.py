@@ -22,7 +22,8 @@ from schemas.keys import Keys
 from tests.chaos.clocks import Clock
 from tests.chaos.links import TcpRelay, UdpRelay
 from tests.chaos.processes import Supervised
-from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.sentinel import Watched, watched_pair
 
 PARTITIONS: Final = 4
@@ -56,6 +57,8 @@ class World:
     log: aioredis.Redis
     keys: Keys
     application: Supervised
+    settings: dict[str, str]
+    """The environment of all services, and of who looks past the links."""
     services: dict[str, list[Supervised]] = field(default_factory=dict)
     fronts: list[Front] = field(default_factory=list)
     redis_links: dict[str, TcpRelay] = field(default_factory=dict)
@@ -107,6 +110,8 @@ def _settings(folder: Path, application_port: int) -> dict[str, str]:
         "HEADGATE_RESUME_SECONDS": str(RESUME_S),
         "HEADGATE_AUTH_TIMEOUT": "3",
         "HEADGATE_HISTORY_SIZE": str(HISTORY_SIZE),
+        # Longer than any run: the checkers count publications, not their age.
+        "HEADGATE_HISTORY_SECONDS": "86400",
         "HEADGATE_DRAIN_SECONDS": "2",
         # Sessions come and go far more often than users make them, and all come from one address.
         "HEADGATE_MAX_SESSIONS_PER_USER": "0",
@@ -134,6 +139,9 @@ async def world(
         redis = watched.servers[0] if watched else await stack.enter_async_context(redis_server(**redis_options))
         application_port = free_port()
         settings = _settings(folder, application_port)
+        if sentinel:
+            # A master that was replaced takes writes until it hears of that, and what it alone has is lost then.
+            settings["HEADGATE_ACK"] = "replicated:1"
         application = Supervised(
             "application",
             ("-m", "tests.chaos.application", str(application_port), str(folder)),
@@ -142,7 +150,9 @@ async def world(
             folder,
         )
         log = connect(Settings(redis_url=watched.url, _env_file=None)) if watched else patient(redis.port)
-        made = World(folder, redis, log, Keys("hg:", PARTITIONS), application, watched=watched)
+        url = watched.url if watched else f"redis://127.0.0.1:{redis.port}/0"
+        all_settings = settings | {"HEADGATE_REDIS_URL": url}
+        made = World(folder, redis, log, Keys("hg:", PARTITIONS), application, all_settings, watched=watched)
         stack.push_async_callback(made.log.aclose)
         made.behave("fine")
         for kind, arguments in (COMMANDS | (commands or {})).items():

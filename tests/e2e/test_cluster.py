@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,8 @@ import pytest_asyncio
 
 from tests.support.client import Client
 from tests.support.cluster import RedisCluster, redis_cluster
-from tests.support.system import PARTITIONS, System, system
+from tests.support.command import outcome
+from tests.support.system import PARTITIONS, System, environment, system
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -147,3 +149,22 @@ async def test_a_master_dies_while_clients_talk(running: System, cluster: RedisC
     assert (await cluster.errors())["CROSSSLOT"] == 0
     logs = [make(p) for p in range(PARTITIONS) for make in (running.keys.inbound, running.keys.outbound)]
     assert sum([await running.log.xlen(running.keys.dead(log)) for log in logs]) == 0
+
+
+async def test_what_happened_over_three_masters_is_inspected_and_replays(
+    running: System, cluster: RedisCluster
+) -> None:
+    """Trails lie beside the logs of every master: all of it is decided again identically, in a sandbox of its own."""
+    await running.settled(30)
+    env = environment(running.folder, cluster.url, "http://127.0.0.1:9")
+    arguments = ("replay", "--target", "sandbox", "--source", "all", "--json")
+    status, output, errors = await outcome(*arguments, env=env, cwd=running.folder)
+    assert status == 0, output + errors
+    figures = json.loads(output)
+    assert figures["identical"] > 100
+    talker = next(entry.session for entry in await running.entries() if entry.type == "message.received")
+    status, output, errors = await outcome("inspect", "session", talker, "--json", env=env, cwd=running.folder)
+    assert status == 0, errors
+    processors = {one["processor"] for line in output.splitlines() for one in json.loads(line).get("handled", [])}
+    assert {"auth", "channels", "laravel", "router"} <= processors, output[:2000]
+    assert (await cluster.errors())["CROSSSLOT"] == 0

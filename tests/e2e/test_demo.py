@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 from playwright.async_api import Browser, Page, expect
 
 from schemas.signing import Signer
 from tests.support.browser import ARTIFACTS, chromium
 from tests.support.laravel import LaravelApp, laravel_app
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +53,7 @@ class Demo:
 @asynccontextmanager
 async def headgate_dev(folder: Path, **settings: str) -> AsyncIterator[Demo]:
     """`headgate dev` on free ports until the block ends."""
-    ports = {name: free_port() for name in ("demo", "ingress", "ingress_http", "processors_http", "api")}
+    ports = {name: free_port() for name in ("demo", "ingress", "ingress_http", "processors_http", "api", "console")}
     env = {f"HEADGATE_{name.upper()}_PORT": str(port) for name, port in ports.items() if name != "demo"}
     env |= {f"HEADGATE_{name.upper()}": value for name, value in settings.items()}
     log = folder / "dev.log"
@@ -194,6 +193,17 @@ async def test_the_stand_in_application_answers_and_says_what_it_is(tmp_path: Pa
         await expect(page.locator("body")).to_contain_text("not Laravel")
         assert "not Laravel" in demo.log.read_text()
 
+        (link,) = re.findall(r"http://\S+/enter/\S+", demo.log.read_text())
+        console = await (await browser.new_context()).new_page()
+        await console.goto(link)
+        await expect(console.get_by_role("heading", level=1)).to_have_text("Overview")
+        await expect(console.locator("table", has_text="ready")).to_contain_text("gateway")
+        await console.get_by_role("link", name="Sessions").click()
+        await expect(console.locator("tbody tr")).to_have_count(1)
+        stranger = await (await browser.new_context()).new_page()
+        await stranger.goto(link)
+        await expect(stranger.get_by_role("alert")).to_contain_text("used already")
+
 
 #: What a page finds in place of WebTransport: nothing, or one whose packets are stopped on their way.
 MISSING = "delete globalThis.WebTransport"
@@ -254,9 +264,3 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-@pytest.fixture(autouse=True)
-def _generous_expectations() -> None:
-    """Two cores run browsers, PHP and services at once."""
-    expect.set_options(timeout=10_000)

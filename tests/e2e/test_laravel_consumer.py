@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
-from tests.support.laravel import PACKAGED_APP, LaravelApp, laravel_app
-from tests.support.php import php_binary
-from tests.support.system import SECRET, System, system
+from tests.support.packaged import ROUTES, heard, packaged, worker
+from tests.support.system import System, system
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def packaged(redis_url: str, api_url: str) -> AbstractAsyncContextManager[LaravelApp]:
-    """The package's application."""
-    settings = {"REDIS_PORT": str(urlsplit(redis_url).port), "HEADGATE_API_URL": api_url}
-    return laravel_app(SECRET, folder=PACKAGED_APP, settings=settings)
-
-
-@asynccontextmanager
-async def worker(running: System) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`headgate:consume` until the block ends."""
-    process = await asyncio.create_subprocess_exec(
-        php_binary(),
-        "artisan",
-        "headgate:consume",
-        "--from-start",
-        "--lease=1",
-        cwd=PACKAGED_APP,
-        env={"PATH": os.environ.get("PATH", os.defpath), **running.laravel.settings},
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
     """A gateway and everything behind it but the processor that hands messages over by HTTP."""
-    async with system(
-        application=packaged,
-        only="auth,channels,persistence",
-        laravel_verify_path="/headgate/auth/verify",
-        laravel_authorize_path="/headgate/authorize",
-    ) as made:
+    async with system(application=packaged, laravel_via="log", **ROUTES) as made:
         yield made
-
-
-async def sessions_events(running: System, session: str) -> list[str]:
-    """The names of the connection events that listeners heard of a session."""
-    rows: list[dict[str, Any]] = await running.laravel.events()
-    return [row["event"].rpartition("\\")[2] for row in rows if row["data"]["session"] == session]
 
 
 async def test_a_worker_hands_messages_over_and_answers(running: System) -> None:
@@ -84,10 +40,10 @@ async def test_a_worker_hands_messages_over_and_answers(running: System) -> None
             ada.transport.close()
 
         async def closed() -> bool:
-            return "ConnectionClosed" in await sessions_events(running, ada.session)
+            return "ConnectionClosed" in dict(await heard(running, ada.session))
 
         await eventually(closed, 20)
-        assert await sessions_events(running, ada.session) == ["ConnectionOpened", "ConnectionClosed"]
+        assert [name for name, _ in await heard(running, ada.session)] == ["ConnectionOpened", "ConnectionClosed"]
 
 
 async def test_what_is_sent_while_no_worker_runs_is_handed_over_later(running: System) -> None:

@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import pytest_asyncio
 
 from tests.support.client import Client
-from tests.support.laravel import PACKAGED_APP, LaravelApp, laravel_app
-from tests.support.system import SECRET, System, system
+from tests.support.packaged import ROUTES, ask, heard, packaged
+from tests.support.system import System, system
 from tests.support.waiting import eventually
 
+PUBLISHED = "headgate_api_published_total"
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-def packaged(redis_url: str, api_url: str) -> AbstractAsyncContextManager[LaravelApp]:
-    """The package's application."""
-    settings = {
-        "REDIS_PORT": str(urlsplit(redis_url).port),
-        "HEADGATE_API_URL": api_url,
-        "BROADCAST_DRIVER": "headgate",
-    }
-    return laravel_app(SECRET, folder=PACKAGED_APP, settings=settings)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
     """A gateway and everything behind it."""
-    async with system(
-        application=packaged,
-        laravel_verify_path="/headgate/auth/verify",
-        laravel_handle_path="/headgate/handle",
-        laravel_event_path="/headgate/event",
-        laravel_authorize_path="/headgate/authorize",
-    ) as made:
+    async with system(application=packaged, **ROUTES) as made:
         yield made
-
-
-async def ask(running: System, method: str, path: str, **headers: str) -> httpx.Response:
-    """What a page of the application's would ask of it; header names with _ for -."""
-    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False) as http:
-        response = await http.request(method, path, headers={name.replace("_", "-"): v for name, v in headers.items()})
-    assert response.is_success, (response.text, running.laravel.log())
-    return response
 
 
 async def member(running: System, client: Client, name: str, channel: str) -> str:
@@ -105,6 +80,17 @@ async def test_a_token_of_nobodys_does_not_connect(running: System) -> None:
         assert (await stranger.closed()).code == 4401
 
 
+async def test_several_go_over_the_api_at_once(running: System) -> None:
+    """publishMany by HTTP is one batch, whose publications arrive in their order."""
+    async with running.client() as ada:
+        user = await member(running, ada, "ada", "news")
+        before = await running.services["egress"].metric(PUBLISHED, route="/send-to-user/batch")
+        ids = (await ask(running, "POST", f"/api/demo/users/{user}/notes")).json()
+        assert len(set(ids)) == 3
+        assert [(await ada.wait_type("note"))["n"] for _ in range(3)] == [1, 2, 3]
+        assert await running.services["egress"].metric(PUBLISHED, route="/send-to-user/batch") == before + 3
+
+
 async def test_a_user_is_banned(running: System) -> None:
     """A listed session is gone after its user was disconnected, and a listener heard of its beginning and its end."""
     async with running.client() as ada:
@@ -114,10 +100,8 @@ async def test_a_user_is_banned(running: System) -> None:
         closed = await ada.closed()
         assert (closed.code, closed.reason) == (3500, "banned")
 
-    async def heard() -> list[str]:
-        rows = [row for row in await running.laravel.events() if row["data"]["session"] == ada.session]
-        assert all(row["data"]["user"] == user for row in rows)
-        names = [row["event"].rpartition("\\")[2] for row in rows]
-        return names if "ConnectionClosed" in names else []
+    async def over() -> list[tuple[str, str]]:
+        events = await heard(running, ada.session)
+        return events if "ConnectionClosed" in dict(events) else []
 
-    assert await eventually(heard, 20) == ["ConnectionOpened", "ConnectionClosed"]
+    assert [name for name, _ in await eventually(over, 20)] == ["ConnectionOpened", "ConnectionClosed"]

@@ -31,8 +31,8 @@ async def member(system: System, client: Client, name: str, channel: str) -> str
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
-    """Two gateways and everything behind them."""
-    async with system(gateways=2) as made:
+    """Two gateways and everything behind them, the bridge from pub/sub too."""
+    async with system(gateways=2, pubsub_bridge="true") as made:
         yield made
 
 
@@ -132,6 +132,20 @@ async def test_a_message_crosses_gateways_and_is_stored_by_laravel(running: Syst
         assert (await ada.wait_type("presence"))["left"]["id"] == user
 
 
+async def test_what_the_older_contract_publishes_in_redis_arrives(running: System) -> None:
+    """PUBLISH to a channel reaches its members on both gateways, PUBLISH to a session that session alone."""
+    async with running.client(0) as ada, running.client(1) as bob:
+        await member(running, ada, "pubsub-ada", "bulletin")
+        await member(running, bob, "pubsub-bob", "bulletin")
+        assert await running.log.publish("channel:bulletin", json.dumps({"content": "to all"})) == 1
+        for client in (ada, bob):
+            frame = await client.wait_type("channel_broadcast")
+            assert (frame["channel"], frame["data"], frame["offset"]) == ("bulletin", {"content": "to all"}, 1)
+        assert await running.log.publish(f"session:{bob.session}", json.dumps({"type": "direct", "n": 1})) == 1
+        assert (await bob.wait_type("direct"))["n"] == 1
+        assert [frame for frame in ada.received if frame["type"] == "direct"] == []
+
+
 async def test_the_application_reaches_sessions_users_and_channels(running: System) -> None:
     """The signed HTTP API delivers, lists, and closes a session with the code and reason that were asked for."""
     async with running.client(0) as ada, running.client(1) as bob:
@@ -164,10 +178,14 @@ async def test_everything_is_in_the_log_and_in_the_archive_once_each(running: Sy
         for n in range(10):
             await ada.message("room-a", f"number {n}")
         ada.datagram({"type": "cursor", "channel": "room-a", "x": 1})
-        await eventually(lambda: running.entries(datagrams=True), 10)
+        session = ada.session
+
+        async def pointed() -> bool:
+            return any(entry.session == session for entry in await running.entries(datagrams=True))
+
+        await eventually(pointed, 10)
         ada.transport.close()
         await ada.closed()
-        session = ada.session
 
     async def ended() -> list[Entry]:
         entries = [entry for entry in await running.entries() if entry.session == session]
@@ -178,11 +196,13 @@ async def test_everything_is_in_the_log_and_in_the_archive_once_each(running: Sy
         "session.auth_requested",
         "session.opened",
         "channel.subscribe_requested",
+        "channel.subscribed",
         *["message.received"] * 10,
         "session.disconnected",
+        "channel.unsubscribed",
         "session.closed",
     ]
-    contents = [entry.payload()["frame"]["data"]["content"] for entry in entries[3:-2]]
+    contents = [entry.payload()["frame"]["data"]["content"] for entry in entries[4:-3]]
     assert contents == [f"number {n}" for n in range(10)]
     datagrams = [entry for entry in await running.entries(datagrams=True) if entry.session == session]
     assert len(datagrams) == 1
@@ -242,8 +262,8 @@ async def test_one_trace_leads_from_the_frame_to_the_delivery(running: System) -
     found = exported()
     assert "append message.received" in {span["name"] for span in found.values()}
     asked = [span for span in found.values() if "/api/webtransport/handle" in json.dumps(span["attributes"])]
-    assert len(asked) == 1
     (message,) = [row for row in await running.laravel.messages() if row["event_id"] == ack["event"]]
+    assert len(asked) == message["deliveries"]
     assert message["traceparent"].split("-")[1] == trace_id
 
 

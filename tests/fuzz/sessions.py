@@ -9,7 +9,7 @@ import orjson
 
 from ingress.session import Append, Close, Now, Outgoing, Send, Session, SessionLimits
 from schemas.codec import FrameLimits
-from schemas.events import AuthenticatedDelivery, AuthFailedDelivery, SubscribedDelivery
+from schemas.events import AuthenticatedDelivery, AuthFailedDelivery, SubscribedDelivery, UnsubscribedDelivery
 from tests.fuzz.reading import Reader
 
 LIMITS = SessionLimits(
@@ -92,10 +92,11 @@ class Shell:
                 session.auth_failed(AuthFailedDelivery(error="no", stream=stream))
             case 11:
                 session.restored([channel] if what & 0x80 else [], self.time())
-                granted = SubscribedDelivery(epoch="e", offset=which, stream=stream)
+                until = self.time().wall_ms + 500 if what & 0x40 else None
+                granted = SubscribedDelivery(epoch="e", offset=which, stream=stream, expires_at=until)
                 session.subscribed(channel, granted, self.time())
             case 12:
-                session.unsubscribed(channel, stream, "u")
+                session.unsubscribed(channel, UnsubscribedDelivery(reason="revoked", stream=stream, frame_id="u"))
             case 13:
                 session.publication(Outgoing({"type": "news", "data": which}), stream if what & 0x10 else -1)
                 session.unreliable(Outgoing({"type": "news"}))

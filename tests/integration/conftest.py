@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from runtime.settings import Settings
 from tests.support.bus import Bus, bus_settings, running_bus
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.redis_server import RedisServer, redis_server
 
 
@@ -29,3 +31,10 @@ async def bus(settings: Settings) -> AsyncIterator[Bus]:
     """The bus on it."""
     async with running_bus(settings) as made:
         yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres() -> AsyncIterator[PostgresServer]:
+    """One PostgreSQL for all tests; each makes a database of its own."""
+    async with postgres_server() as running:
+        yield running

@@ -26,7 +26,9 @@ from schemas.ids import uuid7
 from schemas.keys import Keys
 from schemas.sealing import Sealer
 from schemas.signing import Verifier
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.waiting import eventually
 
 SECRET = "a-secret-of-the-tests-and-of-nothing-else"
 PARTITIONS = 4
@@ -51,7 +53,7 @@ class Application:
     calls: list[Call] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)
     _server: HttpServer | None = None
-    _port: int = 0
+    _port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:
@@ -62,7 +64,6 @@ class Application:
         app.add_api_route("/{path:path}", self._answer, methods=["POST"], response_model=None)
         self._server = HttpServer(app, "127.0.0.1", self._port)
         await self._server.start()
-        self._port = self._server.port
 
     async def stop(self) -> None:
         if self._server is not None:
@@ -126,6 +127,11 @@ class World:
         outbound = [self.keys.outbound(p) for p in range(PARTITIONS)]
         return [*inbound, *map(Keys.datagrams, inbound), *outbound]
 
+    async def pending(self, group: str) -> int:
+        """Entries that `group` has in hand."""
+        found = [await self.client.xpending(self.keys.inbound(p), group) for p in range(PARTITIONS)]
+        return sum(int(one["pending"]) for one in found)
+
     async def dead(self) -> list[dict[bytes, bytes]]:
         """Every dead letter, whatever its group."""
         return [fields for key in self.logs() for fields in await self._fields(Keys.dead(key))]
@@ -151,10 +157,12 @@ class World:
                 for info in await self.client.xinfo_groups(key):
                     await self.client.xgroup_setid(key, info["name"], "0")
 
-    def archived(self, columns: str = "stream, id") -> list[tuple[Any, ...]]:
+    def archived(self, columns: str = "stream, id", *, trails: bool = False) -> list[tuple[Any, ...]]:
+        """What the archive holds of the logs, or of their trails."""
         path = self.settings.archive_url.removeprefix("sqlite+aiosqlite:///")
         with sqlite3.connect(path) as connection:
-            return connection.execute(f"select {columns} from entries").fetchall()
+            which = "like" if trails else "not like"
+            return connection.execute(f"select {columns} from entries where stream {which} '%:trail'").fetchall()
 
     def sealed(self, session: str, token: str) -> str:
         return Sealer(SECRET.encode()).seal(token, session, secrets.token_bytes(12))
@@ -174,7 +182,7 @@ async def processors_world(folder: Path) -> AsyncIterator[World]:
             partitions=PARTITIONS,
             laravel_url=app.url,
             laravel_timeout=2.0,
-            lease_seconds=0.6,
+            lease_seconds=3.0,
             drain_seconds=1.0,
             max_attempts=3,
             processors_http_port=0,
@@ -225,3 +233,22 @@ HANDLE, VERIFY, AUTHORIZE, EVENT = (
     "/api/webtransport/authorize",
     "/api/webtransport/event",
 )
+
+
+@asynccontextmanager
+async def recorded_world(folder: Path) -> AsyncIterator[World]:
+    """A world in which ten messages of two sessions, s0 and s1, were handled, and left a trail."""
+
+    async def trails() -> bool:
+        found = await made.entries([Keys.trail(made.keys.inbound(p)) for p in range(made.keys.partitions)])
+        return len(found) == 10
+
+    async with processors_world(folder) as made:
+        made.app.replies[HANDLE] = echo
+        await made.client.hset(made.keys.meta(), "partitions", str(made.keys.partitions))
+        async with running(made, "laravel"):
+            for n in range(10):
+                await made.append(f"s{n % 2}", message(str(n)), user=str(n % 2))
+            await eventually(lambda: made.settled("laravel"))
+            await eventually(trails)
+        yield made

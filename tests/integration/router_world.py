@@ -17,6 +17,7 @@ from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.servers import connect
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import (
@@ -66,11 +67,18 @@ class World:
         self.store = TopicStore(client, settings, lambda: self.now)
         self.directory = Directory(client, self.keys)
         self.streams = DeliveryStreams(client, appender, settings)
-        self.router = Router(self.store, self.directory, self.streams)
+        self.sessions = SessionRecord(client, self.keys, 30)
+        self.router = Router(self.store, self.directory, self.streams, self.sessions)
+        self._last = 0
 
     async def route(self, *entries: Entry) -> list[Outcome]:
         """Hand `entries` over in one batch."""
-        return await self.router.handle([Received(0, f"{n}-0", one) for n, one in enumerate(entries, 1)])
+        return await self.router.handle(self.received(*entries))
+
+    def received(self, *entries: Entry) -> list[Received]:
+        """`entries`, read from a log behind all that was read before."""
+        first, self._last = self._last + 1, self._last + len(entries)
+        return [Received(0, f"{n}-0", one) for n, one in enumerate(entries, first)]
 
     async def raw(self, gateway: str) -> list[Entry]:
         """All that was delivered to `gateway`."""

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
-import redis.asyncio as aioredis
 
-from egress.app import build
-from runtime.bus.appender import Appender
-from runtime.bus.servers import connect
-from runtime.http import HttpServer
-from runtime.settings import Settings
-from schemas.entry import Entry
-from schemas.events import Event, SessionAuthenticated, SubscriptionGranted
-from schemas.topics import channel_topic, session_topic, user_topic
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.api import Api, running_api
 from tests.support.waiting import eventually
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
@@ -40,105 +27,20 @@ INVALID: list[tuple[str, Any, str]] = [
     ("/sessions?limit=1001", None, "limit"),
     ("/sessions?cursor=99:a", None, "cursor"),
     ("/sessions?cursor=x", None, "cursor"),
+    ("/sessions?cursor=%3Aa", None, "cursor"),
+    ("/sessions?cursor=-1%3Aa", None, "cursor"),
+    ("/sessions?cursor=%D9%A3%3Aa", None, "cursor"),  # An Arabic-Indic digit.
+    ("/sessions?cursor=" + "9" * 500 + "%3Aa", None, "cursor"),
+    ("/sessions?cursor=" + "0" * 511, None, "cursor"),
+    ("/send-to-user", {"userId": 2**63, "message": {}}, "userId: Value error, is more than an integer of 64 bits"),
+    ("/send-to-user", {"userId": 2.0**60, "message": {}}, "userId"),
     ("/sessions?channel=a%20b", None, "channel name"),
 ]
 
 
-class Api:
-    """A running egress service, its caller, and a look at what it does."""
-
-    def __init__(
-        self, settings: Settings, client: aioredis.Redis, http: httpx.AsyncClient, server: RedisServer
-    ) -> None:
-        self.settings, self.client, self.http, self.server = settings, client, http, server
-        self.keys = settings.keys
-        self.appender = Appender(client)
-
-    async def call(self, method: str, target: str, body: Any = None, **headers: str) -> httpx.Response:
-        """A signed request."""
-        content = b"" if body is None else json.dumps(body).encode()
-        signed = self.settings.signer().headers(
-            method, target, content, timestamp=int(time.time()), nonce=secrets.token_hex(16)
-        )
-        if body is not None:
-            signed["Content-Type"] = "application/json"
-        extra = {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.request(method, target, content=content, headers=signed | extra)
-
-    async def post(self, target: str, body: Any, **headers: str) -> httpx.Response:
-        return await self.call("POST", target, body, **headers)
-
-    async def logged(self, topic: str) -> list[Entry]:
-        """What the outbound log holds for `topic`."""
-        items: Any = await self.client.xrange(self.keys.outbound_of(topic))
-        entries = [Entry.from_fields(fields) for _, fields in items]
-        return [entry for entry in entries if entry.topic == topic]
-
-    async def delivered(self, gateway: str, kind: str) -> list[Entry]:
-        """Deliveries of one type to `gateway`."""
-        items: Any = await self.client.xrange(self.keys.delivery(gateway))
-        entries = [Entry.from_fields(fields) for _, fields in items]
-        return [entry for entry in entries if entry.type == f"delivery.{kind}"]
-
-    async def open(self, session: str, user: str, *channels: str) -> None:
-        """A session at gateway g1, authenticated and in `channels`."""
-        events: list[tuple[str, Event]] = [
-            (user_topic(user), SubscriptionGranted()),
-            *((channel_topic(channel), SubscriptionGranted()) for channel in channels),
-            (session_topic(session), SessionAuthenticated(user=user)),
-        ]
-        for topic, event in events:
-            entry = Entry.of(
-                event,
-                id=secrets.token_hex(8),
-                ts=1_700_000_000_000,
-                topic=topic,
-                session=session,
-                user=user,
-                gateway="g1",
-            )
-            await self.appender.append(self.keys.outbound_of(topic), entry)
-
-        async def there() -> bool:
-            found = await self.listed(f"?user={user}")
-            return any(one["id"] == session and one["channels"] == sorted(channels) for one in found)
-
-        await eventually(there)
-
-    async def listed(self, query: str = "") -> list[dict[str, Any]]:
-        sessions: list[dict[str, Any]] = (await self.call("GET", f"/sessions{query}")).json()["sessions"]
-        return sessions
-
-
-@asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[Api]:
-    async with redis_server() as server:
-        settings = Settings(redis_url=server.url, secret="s" * 32, api_port=0, **options)
-        components, health = build(settings)
-        started = []
-        client = connect(settings)
-        try:
-            for component in components:
-                started.append(component)
-                await component.start()
-            health.serving = True
-            listener = components[-1]
-            assert isinstance(listener, HttpServer)
-            base = f"http://127.0.0.1:{listener.port}"
-            async with httpx.AsyncClient(base_url=base) as http:
-                api = Api(settings, client, http, server)
-                await api.appender.start()
-                yield api
-                await api.appender.stop()
-        finally:
-            for component in reversed(started):
-                await component.stop()
-            await client.aclose()
-
-
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    async with running() as made:
+    async with running_api() as made:
         yield made
 
 
@@ -247,6 +149,52 @@ async def test_an_invalid_request_is_told_what_is_wrong(api: Api) -> None:
         assert words in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"userId": 7, "message": NaN}',
+        b'{"userId": 7, "message": "\\ud800"}',
+        b'{"userId": 7, "message": "\xff"}',
+        b'\xef\xbb\xbf{"userId": 7, "message": 1}',
+        b'{"userId": 7, "message": ' + b"[" * 129 + b"]" * 129 + b"}",
+        b'{"userId": 7, "message": ' + b'{"a":' * 129 + b"1" + b"}" * 129 + b"}",
+        b'{"userId": 7, "message": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"userId": "' + b"u" * 256 + b'", "message": 1}',
+    ],
+)
+async def test_what_readers_of_the_log_could_not_take_is_refused(api: Api, body: bytes) -> None:
+    """422, whatever the body is, and nothing of it is in the log."""
+    headers = api.signed("POST", "/send-to-user", body) | {"Content-Type": "application/json"}
+    answer = await api.http.post("/send-to-user", content=body, headers=headers)
+    assert (answer.status_code, list(answer.json())) == (422, ["error"])
+    assert await api.logged("user:7") == []
+
+
+async def test_messages_may_have_128_levels(api: Api) -> None:
+    """The deepest message that is taken reaches its gateway."""
+    await api.open("s1", "7")
+    message: Any = 1
+    for _ in range(128):
+        message = [message]
+    assert (await api.post("/send-to-user", {"userId": 7.0, "message": message})).status_code == 200
+    (delivered,) = await eventually(lambda: api.delivered("g1", "publication"))
+    assert delivered.payload()["frame"]["data"] == message
+
+
+@pytest.mark.parametrize("cursor", ["0%3A%FF", "0%3A%00", "3%3A~", "15%3A%F4%8F%BF%BF", "00%3As0", "0%3A" + "z" * 500])
+async def test_a_cursor_that_no_page_gave_leads_nowhere_else(api: Api, cursor: str) -> None:
+    """One of the right form is a place between sessions, and a page from there has live sessions and no others."""
+    await api.open("s0", "0", "all")
+    for query in (f"?cursor={cursor}", f"?cursor={cursor}&channel=all", f"?cursor={cursor}&user=0&limit=1"):
+        page = await api.call("GET", f"/sessions{query}")
+        assert page.status_code == 200
+        assert [one["id"] for one in page.json()["sessions"]] in ([], ["s0"])
+
+
 async def test_refusals_have_one_shape(api: Api) -> None:
     """Unknown routes, wrong methods and broken JSON answer {error} like everything else."""
     for method, target, status in (("GET", "/nothing", 404), ("GET", "/disconnect", 405)):
@@ -311,6 +259,10 @@ async def test_monitoring_sees_the_service(api: Api) -> None:
     assert health["uptime"] > 0
     assert (await api.http.get("/health/live")).json() == {"status": "alive"}
     assert (await api.http.get("/health/ready")).json() == {"status": "ready", "problems": [], "warnings": []}
+    document = (await api.http.get("/asyncapi.json")).json()
+    assert document["operations"]["receive.message.published"]["action"] == "receive"
+    assert document["operations"]["send.delivery.publication"]["action"] == "send"
+    assert document["channels"]["receive.message.published"]["address"].endswith("{out:q}")
     assert "headgate_router_deliveries_total" in (await api.http.get("/metrics")).text
     paths = (await api.call("GET", "/openapi.json")).json()["paths"]
     assert {"/send-to-session", "/broadcast-to-channel", "/send-to-user", "/disconnect"} <= paths.keys()
@@ -330,3 +282,15 @@ async def test_nothing_is_accepted_while_the_log_is_away(api: Api) -> None:
         return (await api.post("/send-to-user", body)).status_code == 200
 
     await eventually(accepted)
+
+
+async def test_pages_of_configured_origins_alone_may_read(api: Api) -> None:
+    """The service has the headers of its settings: no CORS by default, and always those against caches and guesses."""
+    asks = {"Origin": "https://tools.example", "Access-Control-Request-Method": "GET"}
+    refused = await api.http.options("/sessions", headers=asks)
+    assert refused.status_code == 401
+    assert "access-control-allow-origin" not in refused.headers
+    assert (await api.http.get("/health")).headers["x-content-type-options"] == "nosniff"
+    async with running_api(api.server, api_origins="https://tools.example,https://b.example") as open_to_two:
+        allowed = await open_to_two.http.options("/sessions", headers=asks)
+    assert allowed.headers["access-control-allow-origin"] == "https://tools.example"

@@ -15,7 +15,10 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from console.records import order
-from egress.operations import Publish, Published
+from egress.channels import Channels
+from egress.directory import Directory
+from egress.operations import Grant, Publish, Published
+from egress.routing.notes import ChannelJoined
 from egress.topics.store import TopicStore
 from runtime.bus.cluster import masters, node_of
 from runtime.bus.connection import LogConnection, check_server
@@ -28,6 +31,7 @@ from schemas.entry import Entry
 from schemas.errors import ConfigurationError
 from schemas.events import MessageReceived
 from schemas.keys import Keys, partition_of
+from schemas.topics import channel_topic
 from tests.support.bus import Bus, bus_settings, running_bus
 from tests.support.cluster import RedisCluster, redis_cluster
 from tests.support.waiting import eventually
@@ -123,6 +127,12 @@ def epochs_of(keys: Keys) -> set[str]:
     return {keys.meta(), *(keys.epoch(log(p)) for p in range(4) for log in (keys.inbound, keys.outbound))}
 
 
+async def numbers_on_log(bus: Bus, session: str) -> list[int]:
+    """What the log has of a session, in order."""
+    found = [Entry.from_fields(fields) for _, fields in await bus.stored(bus.keys.inbound_of(session))]
+    return [int(one.payload()["frame"]["n"]) for one in found if one.session == session]
+
+
 async def drained(bus: Bus, seen: Seen, load: Load) -> bool:
     for session in SESSIONS:
         # Behind what was confirmed there may be what was appended all the same.
@@ -175,8 +185,8 @@ async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyP
     for n in range(1, 20):
         for session in SESSIONS:
             await bus.write(session, n)
-    await eventually(lambda: all(second.numbers[session] == list(range(1, 20)) for session in SESSIONS), 10)
-    assert all(first.numbers[session] == [0] for session in SESSIONS)
+    await eventually(lambda: all(second.firsts(session) == list(range(1, 20)) for session in SESSIONS), 10)
+    assert all(first.firsts(session) == [0] for session in SESSIONS)
     monkeypatch.undo()
 
 
@@ -191,7 +201,8 @@ async def test_a_slot_that_moves_is_followed(bus: Bus, cluster: RedisCluster) ->
         load.mark()
         await eventually(lambda: load.more(5 * BURST), 10)
     await eventually(lambda: drained(bus, seen, load), 20)
-    assert all(seen.numbers[session] == list(range(load.confirmed[session])) for session in SESSIONS)
+    for session in SESSIONS:
+        assert await numbers_on_log(bus, session) == list(range(load.confirmed[session]))
     since = (await cluster.errors()) - before
     assert since["MOVED"] > 0
     assert since["ASK"] > 0
@@ -274,4 +285,24 @@ async def test_a_cluster_that_evicts_is_refused(cluster: RedisCluster, settings:
     with pytest.raises(ConfigurationError, match="noeviction"):
         await check_server(client, settings)
     await server.config_set("maxmemory-policy", "noeviction")
+    await client.aclose()
+
+
+async def test_channels_are_listed_from_every_master(settings: Settings) -> None:
+    """Notes, pages and histories of channels whose keys are all over the cluster; the empty ones are forgotten."""
+    client = connect(settings)
+    store, directory = TopicStore(client, settings), Directory(client, settings.keys)
+    channels = Channels(client, directory, settings)
+    names = [f"presence-{n}" for n in range(20)]
+    await store.run([Grant(channel_topic(one), "grant", "s1", "g1", "7", b"{}") for one in names])
+    await store.run([Publish(channel_topic(one), "m", b'{"frame":{},"exclude":null}') for one in names])
+    await directory.take([ChannelJoined("s1", one, "1-0") for one in [*names, "empty"]])
+    found, position = await channels.page(15)
+    assert position is not None
+    found += (await channels.page(15, *position))[0]
+    assert sorted(one.name for one in found) == sorted(names)
+    assert {(one.sessions, one.users) for one in found} == {(1, 1)}
+    assert all([(await channels.history(one, 0, 10)).offset == 1 for one in names])
+    listed = [await directory.channels(partition) for partition in range(settings.partitions)]
+    assert not any("empty" in some for some in listed)
     await client.aclose()

@@ -25,7 +25,8 @@ from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable
 from schemas.events import DatagramReceived, Event, MessagePublished, SessionOpened
 from tests.support.command import headgate, outcome
-from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -283,7 +284,7 @@ async def test_two_servers_never_share_a_directory(tmp_path: Path) -> None:
     await first.start()
     try:
         second = EmbeddedRedis(tmp_path / "redis", silent)
-        with pytest.raises(ConfigurationError, match="--data-dir"):
+        with pytest.raises(ConfigurationError, match="name another directory"):
             await second.start()
         await second.stop()
         assert log_of_dev(Settings(data_dir=tmp_path)).redis_url == first.url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from console.operators import OperatorsLog, Who
 from runtime.bus.dead import DeadLetters, NoSuchLetter
 from runtime.bus.outcomes import Outcome, Received
 from runtime.settings import Settings
@@ -111,6 +113,32 @@ async def test_letters_are_dropped_by_name_or_by_filter(bus: Bus, tmp_path: Path
     assert await command(bus, tmp_path, "dead", "drop", "--all", "--group", "auth") == (0, "0 dropped\n", "")
     assert await command(bus, tmp_path, "dead", "drop", "--all", "--group", "laravel") == (0, "3 dropped\n", "")
     assert await command(bus, tmp_path, "dead", "list") == (0, "There are no dead letters.\n", "")
+
+
+async def test_a_decision_on_the_command_line_is_written_down(bus: Bus, tmp_path: Path) -> None:
+    """By the name of the system's user, in the record that the console shows; what is not there was not decided."""
+    await bus.group(Application(), "laravel")
+    for n in range(2):
+        await bus.write(f"s{n}", n)
+    await eventually(lambda: settled(bus, "laravel"), 10)
+    first, second = [letter["name"] for letter in await listed(bus, tmp_path)]
+    record = OperatorsLog(bus.client, bus.keys)
+    assert await record.newest(10) == []
+    assert (await command(bus, tmp_path, "dead", "retry", first))[0] == 0
+    assert (await command(bus, tmp_path, "dead", "drop", second))[0] == 0
+    assert (await command(bus, tmp_path, "dead", "drop", second))[0] == 2
+    who = Who(getpass.getuser(), "operator", "cli")
+    found = [(one.who, one.operation, one.target, one.failure) for one in await record.newest(10)]
+    assert found == [(who, "drop letter", second, ""), (who, "retry letter", first, "")]
+
+
+async def test_a_decision_that_fails_is_written_down_twice(bus: Bus) -> None:
+    """Before it is tried, and with the reason when it was not done."""
+    record, who = OperatorsLog(bus.client, bus.keys), Who("ada", "operator", "cli")
+    with pytest.raises(NoSuchLetter):
+        async with record.doing(who, "drop letter", "in:0/1-0"):
+            await DeadLetters(bus.client, bus.keys).get("in:0/1-0")
+    assert ["there is no dead letter" in one.failure for one in await record.newest(10)] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["in:0/1-0", "in:99/1-0", "nonsense", "in:0/", "in:0/+", "in:0/1-0-0"])

@@ -18,11 +18,12 @@ from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicProtocolVersion
 
 from ingress.server.certificates import development_certificate
+from ingress.server.handshakes import HandshakeRate
 from ingress.server.networks import PerNetwork
 from ingress.server.options import ListenerOptions
 from tests.support.echo_gateway import EchoGateway
 from tests.support.moving import asked_to_retry, change_port
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.ws_server import Server, starting
 from tests.support.wt_client import WebTransportClient, connect
 
@@ -81,15 +82,25 @@ class FirstFlight:
         return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.socket, 65_536), 5)
 
 
-async def test_who_has_proven_nothing_gets_few_handshakes(start: Start) -> None:
+class AtOnce(HandshakeRate):
+    """One for which no time passes."""
+
+    def calm(self, network: bytes, now: float) -> bool:
+        return super().calm(network, 0)
+
+    def take(self, network: bytes | None, now: float) -> bool:
+        return super().take(network, 0)
+
+
+async def test_who_has_proven_nothing_gets_few_handshakes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many first packets from one address a quarter of what may come at once is believed, the rest is to be
     proven; the address itself can still prove it, and another address is served as always."""
+    monkeypatch.setattr("ingress.server.endpoint.HandshakeRate", lambda per_second, now: AtOnce(per_second, 0))
     gateway = await start(max_handshakes=20)
-    counters, loop = gateway.listener.counters, asyncio.get_running_loop()
-    began = loop.time()
+    counters = gateway.listener.counters
     flights = [FirstFlight(gateway.listener.port) for _ in range(60)]
     await eventually(lambda: counters.connections + counters.retries == 60)
-    assert 10 <= counters.connections <= 10 + 1 + (loop.time() - began) * 10
+    assert counters.connections == 10
     async with await connect(gateway.url()) as here, await connect(gateway.url(), source=OTHER) as other:
         assert asked_to_retry(here)
         assert not asked_to_retry(other)
@@ -109,8 +120,9 @@ async def test_handshakes_have_a_rate(start: Start) -> None:
     connecting = [asyncio.create_task(connect(gateway.url(), within=30)) for _ in range(25)]
     await eventually(lambda: counters.handshakes_limited > 0)
     assert counters.connections <= 10 + 1 + (loop.time() - began) * 5
-    async with await connect(gateway.url(), source=OTHER, within=1) as other:
+    async with await connect(gateway.url(), source=OTHER) as other:
         await ping(other)
+        assert not all(one.done() for one in connecting)
     clients = await asyncio.gather(*connecting)
     # Ten at once, then five a second.
     assert loop.time() - began >= 3 * 0.95
@@ -144,7 +156,7 @@ async def test_a_client_over_the_limit_of_its_address_is_told(start: Start, vers
 
 async def test_a_place_is_free_when_its_connection_has_ended(start: Start) -> None:
     """A client that leaves makes room, and so does one that vanishes; exactly as many as may are there at a time."""
-    gateway = await start(addresses=PerNetwork(3), idle_timeout=0.5)
+    gateway = await start(addresses=PerNetwork(3), idle_timeout=2)
     for _ in range(3):
         clients = [await connect(gateway.url()) for _ in range(3)]
         with pytest.raises(ConnectionError):
@@ -199,7 +211,7 @@ async def test_a_quiet_session_stays(start: Start) -> None:
 
 
 async def test_a_client_that_vanished_is_let_go_in_time(start: Start) -> None:
-    """Questions do not keep a session whose client is gone: it ends within the idle timeout."""
+    """Questions do not keep a session whose client is gone: it ends when nothing was heard for the idle timeout."""
     gateway = await start(idle_timeout=1.0)
     client = await connect(gateway.url())
     await ping(client)
@@ -208,7 +220,8 @@ async def test_a_client_that_vanished_is_let_go_in_time(start: Start) -> None:
     client.vanish()
     gone = asyncio.get_running_loop().time()
     assert (await gateway.ended())[-1] == ("closed", 0, "", True)
-    assert asyncio.get_running_loop().time() - gone < 1.0 + 0.5
+    # Twice as long as it takes: what its own questions would prolong would not end at all.
+    assert asyncio.get_running_loop().time() - gone < 2 * 1.0 * PATIENCE
 
 
 async def test_clients_of_a_killed_gateway_learn_it_from_the_next(start: Start) -> None:

@@ -197,7 +197,7 @@ async def test_a_client_faster_than_the_log_is_held_back_and_loses_nothing(serve
 
 async def test_sessions_outlive_an_outage_of_the_log_that_is_short(server: RedisServer, tmp_path: Path) -> None:
     """They are read no further and their silence is no end; when the log is back, what was sent meanwhile is stored."""
-    short = {"ping_interval": 0.5, "pong_timeout": 0.5, "outage_seconds": 60}
+    short = {"ping_interval": 0.5, "pong_timeout": 2, "outage_seconds": 60}
     settings = settings_for(server, tmp_path, **short)
     async with gateway(settings) as listener:
         client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")

@@ -21,7 +21,7 @@ from schemas.events import (
     SessionClosed,
     SessionOpened,
     SubscribeRequested,
-    Unsubscribed,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from schemas.keys import Keys
@@ -95,7 +95,7 @@ async def test_authentication_waits_for_the_application(world: World) -> None:
     await world.app.stop()
     async with running(world, "auth"):
         await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))
-        await eventually(lambda: world.client.xpending(world.keys.inbound_of("s1"), "auth"))
+        await eventually(lambda: world.pending("auth"))
         world.app.replies[VERIFY] = lambda _: JSONResponse({}, 200 if len(world.app.calls) > 3 else 503)
         await world.app.start()
         (told,) = await eventually(lambda: world.published("session:s1"), 20)
@@ -111,7 +111,7 @@ async def test_the_end_of_a_session_ends_all_it_had(world: World) -> None:
         await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))
         for channel in ("news", "private-no", "private-yes", "presence-room"):
             await world.append("s1", SubscribeRequested(channel=channel, frame_id=channel), user="7")
-        await world.append("s1", Unsubscribed(channel="news"), user="7")
+        await world.append("s1", UnsubscribeRequested(channel="news"), user="7")
         await world.append("s1", SessionClosed(code=0, reason="", by="client"), user="7")
         await eventually(lambda: world.settled("auth", "channels"))
     kinds = {
@@ -189,7 +189,12 @@ async def test_operators_can_look(world: World) -> None:
         assert (await http.get(f"{base}/health/ready")).json()["status"] == "ready"
         assert "headgate_handled" in (await http.get(f"{base}/metrics")).text
         document = (await http.get(f"{base}/asyncapi.json")).json()
-    assert {"message.received", "message.published", "datagram.received"} <= set(document["channels"])
+    actions = {name: operation["action"] for name, operation in document["operations"].items()}
+    for received in ("message.received", "session.closed", "datagram.received"):
+        assert actions[f"receive.{received}"] == "receive"
+    for sent in ("message.published", "session.closed", "datagram.published"):
+        assert actions[f"send.{sent}"] == "send"
+    assert document["channels"]["receive.session.closed"]["address"] == f"{world.settings.prefix}{{in:p}}"
 
 
 def test_an_unknown_processor_is_refused() -> None:

@@ -10,13 +10,13 @@ import pytest
 import redis.asyncio as aioredis
 
 from runtime.bus.servers import connect
+from runtime.memberships import Memberships
 from runtime.sessions import RETRIES, Claim, ClaimResult, SessionRecord
 from runtime.settings import Settings
 from schemas.entry import Entry
-from schemas.events import SessionDisconnected, SessionOpened
+from schemas.events import ChannelSubscribed, DisconnectRequested, SessionDisconnected, SessionOpened
 from schemas.ids import of_session_end
 from tests.support.redis_server import redis_server
-from tests.support.waiting import eventually
 
 
 class World:
@@ -31,10 +31,10 @@ class World:
         opened = Entry.of(event, id=f"opened/{session}", ts=11, session=session, user=user, gateway=gateway)
         return await self.sessions.open(opened, resumable=resumable)
 
-    async def claim(self, generation: int = 1, *, request: str = "r1", **how: str) -> Claim:
+    async def claim(self, generation: int = 1, *, request: str = "r1", asked_at: int = 20, **how: str) -> Claim:
         who = {"session": "s", "user": "7", "gateway": "g2"} | how
         session = who.pop("session")
-        return await self.sessions.claim(session, generation, request=request, **who)
+        return await self.sessions.claim(session, generation, request=request, asked_at=asked_at, **who)
 
     async def disconnect(
         self, generation: int = 1, *, gateway: str = "g1", final: bool = False, record: SessionRecord | None = None
@@ -141,6 +141,15 @@ async def test_only_who_had_the_last_secrets_resumes(w: World) -> None:
     assert (await w.claim(1, request="r3")).result is ClaimResult.VOID
 
 
+async def test_a_request_that_comes_behind_a_later_one_takes_nothing_away(w: World) -> None:
+    """A client asks over a second connection, and the first request is handled after that: its connection is gone."""
+    await w.open()
+    assert await w.claim(request="second", asked_at=21) == Claim(ClaimResult.RESUMED, 2, 11)
+    assert (await w.claim(request="first", asked_at=20)).result is ClaimResult.SUPERSEDED
+    assert await w.claim(request="second", asked_at=21) == Claim(ClaimResult.RESUMED, 2, 11)
+    assert (await w.claim(2, request="third", asked_at=21)).generation == 3
+
+
 async def test_a_secret_works_again_until_its_successor_was_used_and_not_for_ever(w: World) -> None:
     """The answer with the next secret may have been lost: so the client may try again, a number of times."""
     await w.open()
@@ -161,15 +170,12 @@ async def test_two_that_resume_at_once_have_it_one_after_the_other(w: World) -> 
 
 async def test_a_session_that_nobody_resumes_in_time_ends(w: World) -> None:
     """Not before its window is over; then once, with the words of its connection's end, whoever looks."""
-    record = SessionRecord(w.client, w.keys, 0.2)
+    record = SessionRecord(w.client, w.keys, 30)
     await w.open()
     assert await w.disconnect(record=record) == await w.disconnect(record=record) == "7"
     assert await record.end_overdue(99) == 0
-
-    async def ended() -> bool:
-        return sum(await asyncio.gather(record.end_overdue(99), record.end_overdue(99))) == 1
-
-    await eventually(ended)
+    await w.client.zadd(w.keys.disconnected(w.keys.inbound_of("s")), {"s": 0})
+    assert sum(await asyncio.gather(record.end_overdue(99), record.end_overdue(99))) == 1
     (_, end) = await w.log()
     assert (end.type, end.id, end.user, end.gateway, end.ts) == ("session.closed", of_session_end("s"), "7", "g1", 99)
     assert end.payload() == {"code": 3001, "reason": "gone", "by": "gateway"}
@@ -186,3 +192,45 @@ async def test_a_session_that_was_resumed_in_time_does_not_end(w: World) -> None
     await asyncio.sleep(0.06)  # The time that is over is the point.
     assert await record.end_overdue(99) == 0
     assert await w.types() == ["session.opened"]
+
+
+async def force(w: World, code: int = 3500, *, ts: int = 20) -> bool:
+    event = DisconnectRequested(code=code, reason="signed out")
+    return await w.sessions.force("s", Entry.of(event, id="order", ts=ts, topic="user:7"), event)
+
+
+async def test_a_session_that_waits_is_ended_by_the_application(w: World) -> None:
+    """At once, for its reason, and once; it leaves its channels first, and nobody resumes it."""
+    await w.open()
+    memberships = Memberships(w.client, w.keys)
+    joined = Entry.of(ChannelSubscribed(channel="news"), id="j", ts=11, session="s", user="7", gateway="g1")
+    assert await memberships.join(joined, "news", None)
+    await w.disconnect()
+    assert await force(w)
+    assert not await force(w)
+    assert (await w.claim()).result is ClaimResult.UNKNOWN
+    *_, left, closed = await w.log()
+    assert (left.type, left.payload()) == ("channel.unsubscribed", {"channel": "news", "reason": "closed"})
+    assert (closed.id, closed.user, closed.cause) == (of_session_end("s"), "7", "order")
+    assert closed.payload() == {"code": 3500, "reason": "signed out", "by": "application"}
+    assert await memberships.close("s") == ["news"]
+    assert await w.left() == []
+
+
+async def test_a_connected_session_that_is_to_end_does_not_come_back(w: World) -> None:
+    """Its connection may break before the order reaches it: then it ends all the same."""
+    await w.open()
+    assert not await force(w)
+    assert await w.types() == ["session.opened"]
+    assert (await w.claim()).result is ClaimResult.UNKNOWN
+    await w.disconnect()
+    assert await w.types() == ["session.opened", "session.closed"]
+
+
+async def test_an_order_is_not_about_sessions_that_began_after_it(w: World) -> None:
+    """Handled again, it must not end the session of a user who has signed in anew."""
+    await w.open()
+    assert not await force(w, ts=10)
+    assert await w.disconnect() == "7"
+    assert not await force(w, ts=10)
+    assert (await w.claim()).result is ClaimResult.RESUMED

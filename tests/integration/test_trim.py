@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.trim import Lag, Trimmer
 from runtime.settings import Settings
-from schemas.groups import INBOUND
+from schemas.groups import FORWARDER, INBOUND
 from schemas.keys import Keys
 from tests.support.bus import Bus, bus_settings, running_bus
 from tests.support.redis_server import redis_server
@@ -86,7 +86,7 @@ async def test_what_every_group_has_handled_goes_and_nothing_else(bus: Bus, cloc
     for group in INBOUND[:-1]:
         await read(bus, log, group, 1000)
     trim = trimmer(bus, clock, log_seconds=0)
-    clock.ahead = 10_000
+    clock.ahead = DAY_MS
     await trim.trim()
     assert await bus.observer.xlen(log) == 1000
 
@@ -104,13 +104,34 @@ async def test_what_every_group_has_handled_goes_and_nothing_else(bus: Bus, cloc
     assert [fields[b"id"] for _, fields in pending[0][1]] == [b"s-%d" % n for n in range(300, 400)]
 
 
+async def test_the_forwarder_is_not_waited_for_where_the_application_reads_the_log(bus: Bus, clock: Clock) -> None:
+    """Neither when it never was there, nor when it was and its group is left."""
+    log = await fill(bus, 500)
+    groups = [group for group in INBOUND if group != FORWARDER]
+    await create(bus, log, *groups)
+    for group in groups:
+        await read(bus, log, group, 500)
+    clock.ahead = DAY_MS
+    await trimmer(bus, clock, log_seconds=0).trim()
+    assert await bus.observer.xlen(log) == 500
+    trim = trimmer(bus, clock, log_seconds=0, laravel_via="log")
+    await trim.trim()
+    assert await bus.observer.xlen(log) < NODE
+    await create(bus, log, FORWARDER)
+    await fill(bus, 500)
+    for group in groups:
+        await read(bus, log, group, 1000)
+    assert FORWARDER not in await trim.trim()
+    assert await bus.observer.xlen(log) < NODE
+
+
 async def test_a_group_that_was_never_started_is_waited_for(bus: Bus, clock: Clock) -> None:
     """Processors that start for the first time find everything since the beginning, unless the group was removed."""
     log = await fill(bus, 500)
     await create(bus, log, *INBOUND[:-1])
     for group in INBOUND[:-1]:
         await read(bus, log, group, 500)
-    clock.ahead = 10_000
+    clock.ahead = DAY_MS
     trim = trimmer(bus, clock, log_seconds=0)
     await trim.trim()
     assert await bus.observer.xlen(log) == 500
@@ -125,7 +146,7 @@ async def test_a_group_of_somebody_elses_is_waited_for(bus: Bus, clock: Clock) -
     await create(bus, log, *INBOUND, "theirs")
     for group in INBOUND:
         await read(bus, log, group, 500)
-    clock.ahead = 10_000
+    clock.ahead = DAY_MS
     behind = await trimmer(bus, clock, log_seconds=0).trim()
     assert await bus.observer.xlen(log) == 500
     assert behind["theirs"].backlog == 500

@@ -136,7 +136,7 @@ async def test_a_client_that_pings_and_does_not_read_is_closed(start: Start) -> 
 
 async def test_a_silent_client_is_asked_and_a_dead_one_is_let_go(start: Start) -> None:
     """A client that answers pings stays; one whose machine is gone is closed as lost."""
-    server = await start(idle_timeout=0.6)
+    server = await start(idle_timeout=2)
     async with await server.open() as alive:
         dead = await server.open()
         dead.transport.pause_reading()
@@ -148,7 +148,7 @@ async def test_a_silent_client_is_asked_and_a_dead_one_is_let_go(start: Start) -
 
 async def test_who_never_asks_is_let_go(start: Start) -> None:
     """A TCP connection without TLS, and one with TLS but without a request, end after their time."""
-    server = await start(setup_timeout=0.3)
+    server = await start(setup_timeout=2)
     before = counted("handshake_failed")
     for tls in (None, trusting()):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.listener.port, ssl=tls)

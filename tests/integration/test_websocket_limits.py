@@ -87,7 +87,7 @@ async def test_those_who_are_told_are_few(start: Start) -> None:
 async def test_places_are_given_back(start: Start) -> None:
     """Of connections that fail in TLS, never ask, are refused or are lost nothing is kept."""
     addresses: PerNetwork[object] = PerNetwork(100)
-    server = await start(addresses=addresses, setup_timeout=0.3)
+    server = await start(addresses=addresses, setup_timeout=2)
     _, writer = await asyncio.open_connection("127.0.0.1", server.listener.port)
     writer.write(b"no TLS at all\r\n\r\n")
     await asyncio.open_connection("127.0.0.1", server.listener.port, ssl=trusting())

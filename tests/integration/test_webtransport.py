@@ -173,7 +173,7 @@ async def test_the_client_closes_with_code_and_reason(gateway: EchoGateway) -> N
 
 async def test_a_connection_that_is_lost_is_abrupt(start: Start) -> None:
     """A client that vanishes, and one that closes QUIC alone, end their sessions as abrupt."""
-    gateway = await start(idle_timeout=0.3)
+    gateway = await start(idle_timeout=2)
     client = await connect(gateway.url())
     await ask(client, b"ping")
     client.vanish()
@@ -251,7 +251,7 @@ async def test_a_silent_client_does_not_hold_the_listener_up(start: Start) -> No
 
 async def test_a_client_without_a_session_is_let_go(start: Start) -> None:
     """A connection on which no session is requested in time is closed."""
-    gateway = await start(setup_timeout=0.2)
+    gateway = await start(setup_timeout=2)
     client = await connect(gateway.url(), request=False)
     await client.wait_disconnected()
 

@@ -20,7 +20,7 @@ import pytest_asyncio
 from runtime.tasks import cancel
 from tests.support.client import Client
 from tests.support.moving import change_port, server_ids
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.system import ROOT, System, environment, system
 from tests.support.waiting import eventually
 from tests.support.wt_client import Closed, WebTransportClient, connect

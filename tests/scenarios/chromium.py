@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page
 
 from runtime.tasks import cancel
 from schemas.codec import FrameLimits, decode_frame, encode_frame
+from tests.support import wt_client
 from tests.support.ws_client import MessageStream
 from tests.support.wt_client import Closed
 from tests.support.wt_stream import TIMEOUT, ClientStream, StreamResetError
@@ -37,6 +38,12 @@ async def site() -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     yield int(server.sockets[0].getsockname()[1])
     server.close()
+
+
+async def certificate_of(url: str) -> str:
+    """The hash of a gateway's certificate, as `Harness` takes it."""
+    async with await wt_client.connect(url, request=False) as client:
+        return base64.b64encode(client.certificate_hash).decode()
 
 
 class Harness:
@@ -65,6 +72,11 @@ class Harness:
         self._clients[number] = client.told
         await self._page.evaluate("([id, ...where]) => connect(id, ...where)", [number, *where])
         return number
+
+    async def webtransport(self, url: str, certificate: str) -> PageWebTransport:
+        """A session at a gateway's URL; raises playwright's Error."""
+        local = url.replace("https://127.0.0.1", "https://localhost")
+        return await PageWebTransport(self).connect("webtransport", local, certificate)
 
     async def commands(self, client: int, all_of_them: list[tuple[Any, ...]]) -> None:
         """Have the page do something for a client, one after the other."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from runtime.tasks import cancel
 from schemas.close_codes import CloseCode
-from tests.scenarios.world import HASTY, World, scenario
+from tests.scenarios.world import HASTY, Guest, World, scenario
 from tests.support.waiting import eventually
 
 
@@ -42,8 +43,9 @@ async def what_is_too_large_is_4413(world: World) -> None:
 @scenario
 async def pings_are_answered_both_ways(world: World) -> None:
     """A client that answers stays as long as it likes."""
+    login = await world.login("lively")
     async with world.guest("hasty") as guest:
-        await guest.authenticate((await world.login("lively")).token)
+        await guest.authenticate(login.token)
         await world.pass_time(2 * (HASTY["ping_interval"] + HASTY["pong_timeout"]) + 0.5)
         await eventually(lambda: guest.pings >= 2)
         assert (await guest.ask({"type": "ping"}))["type"] == "pong"
@@ -52,9 +54,10 @@ async def pings_are_answered_both_ways(world: World) -> None:
 @scenario
 async def silence_after_a_ping_is_3012(world: World) -> None:
     """A client that answers nothing is closed, and asked to come back."""
+    login = await world.login("absent")
     async with world.guest("hasty") as guest:
         guest.answers_pings = False
-        await guest.authenticate((await world.login("absent")).token)
+        await guest.authenticate(login.token)
         await world.pass_time(HASTY["ping_interval"] + HASTY["pong_timeout"] + 0.5)
         closed = await guest.closed()
         assert (closed.code, closed.reason) == (3012, "no answer to a ping")
@@ -64,9 +67,10 @@ async def silence_after_a_ping_is_3012(world: World) -> None:
 @scenario
 async def too_many_frames_are_3013(world: World) -> None:
     """Beyond the burst that is allowed the session ends; what came before is answered."""
+    login = await world.login("hurries")
     async with world.guest("hasty") as guest:
-        await guest.authenticate((await world.login("hurries")).token)
-        for number in range(30):
+        await guest.authenticate(login.token)
+        for number in range(60):
             await guest.send({"type": "ping", "id": str(number)})
         told = await guest.wait_type("disconnect")
         assert (told["code"], told["reconnect"]) == (3013, True)
@@ -78,9 +82,10 @@ async def too_many_frames_are_3013(world: World) -> None:
 @scenario
 async def too_many_bytes_are_3013(world: World) -> None:
     """Bytes have a rate of their own."""
+    login = await world.login("pours")
     async with world.guest("hasty") as guest:
-        await guest.authenticate((await world.login("pours")).token)
-        for _ in range(5):
+        await guest.authenticate(login.token)
+        for _ in range(10):
             await guest.send({"type": "echo", "pad": "x" * 60_000})
         closed = await guest.closed()
         assert (closed.code, closed.reason) == (3013, "more than 100000 bytes a second: send slower")
@@ -141,6 +146,12 @@ async def a_code_beyond_websocket_s(world: World) -> None:
             assert await world.end_of(guest) == {"code": 4_000_000_001, "reason": "large", "by": "client"}
 
 
+async def _says_pong(guest: Guest) -> None:
+    while True:
+        await guest.send({"type": "pong"})
+        await asyncio.sleep(HASTY["pong_timeout"] / 5)
+
+
 @scenario
 async def who_does_not_read_is_3008(world: World) -> None:
     """When more is unread than may be, the session ends with a code that asks to come back. A page's WebSocket takes in
@@ -150,8 +161,9 @@ async def who_does_not_read_is_3008(world: World) -> None:
     async def pour(times: int) -> None:
         await asyncio.gather(*(world.publish(channel, {"pad": "x" * 50_000}) for _ in range(times)))
 
+    login = await world.login("idle")
     async with world.guest("hasty", idle=True) as guest:
-        await guest.authenticate((await world.login("idle")).token)
+        await guest.authenticate(login.token)
         await guest.subscribe(channel)
         if not world.can_leave_unread:
             for _ in range(10):
@@ -161,12 +173,15 @@ async def who_does_not_read_is_3008(world: World) -> None:
         await world.leave_unread(guest)
 
         async def ended() -> bool:
-            # It is not silence that ends this session.
-            await guest.send({"type": "pong"})
             await pour(8)
             return any(entry.type == "session.disconnected" for entry in await world.log_of(guest))
 
-        await eventually(ended, 20)
+        # It is not silence that ends this session.
+        alive = asyncio.create_task(_says_pong(guest))
+        try:
+            await eventually(ended, 20)
+        finally:
+            await cancel(alive)
         end = await world.end_of(guest)
         assert (end["code"], end["by"]) == (3008, "gateway")
         await world.read_again(guest)

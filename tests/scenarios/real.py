@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import Any, Final, Literal, cast
 from playwright.async_api import Browser
 
 from schemas.entry import Entry
-from tests.scenarios.chromium import Harness, PageWebSocket, PageWebTransport, site
+from tests.scenarios.chromium import Harness, PageWebSocket, PageWebTransport, certificate_of, site
 from tests.scenarios.world import HASTY, GatewayName, Guest, Login, World
 from tests.support import ws_client, wt_client
 from tests.support.browser import chromium
 from tests.support.client import Carrier, Party
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.system import Service, System, environment, system
 from tests.support.ws_client import WebSocketClient
 from tests.support.wt_client import WebTransportClient
@@ -52,9 +51,8 @@ async def surroundings() -> AsyncIterator[Surroundings]:
         stranger = await Harness.open(browser, f"http://127.0.0.1:{port}/")
         running = await stack.enter_async_context(system(gateways=2, allowed_origins=origin, auth_timeout="5"))
         await _add_hasty(running, stack, origin)
-        async with await wt_client.connect(running.gateway_urls[0], request=False) as client:
-            digest = base64.b64encode(client.certificate_hash).decode()
-        yield Surroundings(running, browser, allowed, stranger, origin, digest)
+        certificate = await certificate_of(running.gateway_urls[0])
+        yield Surroundings(running, browser, allowed, stranger, origin, certificate)
 
 
 async def _add_hasty(running: System, stack: AsyncExitStack, origin: str) -> None:
@@ -99,17 +97,16 @@ class RealWorld(World):
         """A session at a URL; raises what the client does."""
         harness = self._around.stranger if stranger else self._around.allowed
         origin = "https://evil.example" if stranger else self._around.origin
-        local = url.replace("https://127.0.0.1", "https://localhost")
         match self._name:
             case "webtransport":
                 return await wt_client.connect(url, origin=origin, window=WINDOW if idle else None)
             case "websocket":
                 return await ws_client.connect(url, origin=origin)
             case "chromium":
-                page = PageWebTransport(harness)
-                return await page.connect("webtransport", local, self._around.certificate_hash)
+                return await harness.webtransport(url, self._around.certificate_hash)
             case "chromium-websocket":
-                return await PageWebSocket(harness).connect("websocket", local.replace("https:", "wss:"))
+                local = url.replace("https://127.0.0.1", "wss://localhost")
+                return await PageWebSocket(harness).connect("websocket", local)
 
     async def login(self, name: str, *, ttl: int | None = None) -> Login:
         # One user for each transport: what one is told is not the other's.

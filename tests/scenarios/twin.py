@@ -43,7 +43,7 @@ from schemas.events import (
     SessionDisconnected,
     SessionResumed,
     SubscribeRequested,
-    Unsubscribed,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from schemas.sealing import Sealer
@@ -214,7 +214,7 @@ class Twin:
                 return [self._authenticated(entry, event, identity)]
             case SessionResumed():
                 return [
-                    channels.resumed(entry, event, self._topics_of(entry)[TopicKind.CHANNEL]),
+                    channels.resumed(entry, event, dict.fromkeys(self._topics_of(entry)[TopicKind.CHANNEL])),
                     auth.resumed(entry, event),
                 ]
             case SessionDisconnected():
@@ -229,7 +229,7 @@ class Twin:
                 if isinstance(decided, channels.Refusal):
                     return [channels.refused(entry, event, decided)]
                 return [channels.granted(entry, event, decided)]
-            case Unsubscribed():
+            case UnsubscribeRequested():
                 return [channels.left(entry, event)]
             case WhisperReceived():
                 return [channels.whispered(entry, event)]

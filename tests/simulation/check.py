@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from schemas.entry import Entry
 from schemas.events import MessagePublished, SubscriptionGranted
-from schemas.keys import Keys
+from schemas.keys import Keys, partition_of
 from schemas.topics import channel_topic, session_topic
 from tests.simulation.plan import frame_id
 from tests.simulation.processes import CHANNEL, GATEWAY, GROUP, ROUTER
-from tests.simulation.twin.store import Scores
+from tests.simulation.twin.store import Hash, Scores
 from tests.simulation.twin.streams import Stream, read_id
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def settled(simulation: Simulation) -> bool:
 
 def wrong(simulation: Simulation) -> list[str]:
     """Every sentence that does not hold."""
-    return [*_sequences(simulation), *_told(simulation), *_dead(simulation), *_left(simulation), *_twice(simulation)]
+    rules = (_sequences, _told, _dead, _left, _twice, _unlisted)
+    return [sentence for rule in rules for sentence in rule(simulation)]
 
 
 def _logs(simulation: Simulation) -> list[tuple[int, str, str]]:
@@ -174,6 +175,14 @@ def _left(simulation: Simulation) -> list[str]:
         members = store.of(simulation.settings.keys.members(group).encode(), Scores)
         out += [f"still a member of {group}: {name.decode()}" for name in members or ()]
     return out
+
+
+def _unlisted(simulation: Simulation) -> list[str]:
+    """The channel is listed as one that has subscribers, whoever was late with a note about it."""
+    keys = simulation.settings.keys
+    partition = partition_of(channel_topic(CHANNEL), keys.partitions)
+    listed = simulation.server.store.of(keys.channels(partition).encode(), Hash) or Hash()
+    return [] if CHANNEL.encode() in listed else ["the channel has subscribers and is not listed"]
 
 
 def _twice(simulation: Simulation) -> list[str]:

@@ -117,9 +117,9 @@ def acknowledged_first() -> None:
     """An entry is acknowledged before what follows from it is appended."""
     emit, settle_well = Lanes._emit, Lanes._settle
 
-    async def settle(lanes: Lanes, received: Received, outcome: Outcome) -> bool:
+    async def settle(lanes: Lanes, received: Received, outcome: Outcome, took: float) -> bool:
         if outcome.verdict is not Verdict.DONE:
-            return await settle_well(lanes, received, outcome)
+            return await settle_well(lanes, received, outcome, took)
         lanes._settler.acknowledge(received.partition, received.stream_id, attempted=True)
         await lanes._settler.flushed()
         await emit(lanes, outcome.emits)
@@ -177,9 +177,19 @@ def no_memory() -> None:
     """A topic does not remember what was published to it."""
     well = TopicStore._command
 
-    def command(store: TopicStore, operation: Operation, now: bytes, fresh: bytes) -> bytes:
-        packed, id_ = well(store, operation, now, fresh), getattr(operation, "id", "")
+    def command(store: TopicStore, operation: Operation, now: bytes, fresh: bytes, *marks: str) -> bytes:
+        packed, id_ = well(store, operation, now, fresh, *marks), getattr(operation, "id", "")
         return packed.replace(id_.encode(), str(uuid4()).encode()) if id_ else packed
+
+    TopicStore._command = command  # type: ignore[method-assign, assignment]
+
+
+def none_waits() -> None:
+    """An operation on a topic does not wait for the one before it, which Redis may have refused."""
+    well = TopicStore._command
+
+    def command(store: TopicStore, operation: Operation, now: bytes, fresh: bytes, before: str, mark: str) -> bytes:
+        return well(store, operation, now, fresh, "", mark)
 
     TopicStore._command = command  # type: ignore[method-assign, assignment]
 
@@ -230,6 +240,7 @@ MUTATIONS: Final[dict[str, Callable[[], None]]] = {
         overtaking,
         repeated_commands,
         no_memory,
+        none_waits,
         unconfirmed_deliveries,
         lower_offsets,
         repeated_verdicts,

@@ -29,11 +29,13 @@ class Peer(Protocol):
 
 @dataclass(slots=True)
 class Weather:
-    """How likely each fault of the network is, per packet."""
+    """How likely each fault of the network is, per packet, and one of the server, per command."""
 
     lost_command: float = 0.0
     lost_reply: float = 0.0
     hang: float = 0.0
+    no_memory: float = 0.0
+    """A topic's script is refused. The command after it may find that there is memory again."""
 
 
 class Link:

@@ -124,7 +124,7 @@ def plan(seed: int) -> Plan:
         partitions=chance.choice((1, 1, 2)),
         owners=chance.choice((1, 2, 2)),
         routers=chance.choice((1, 1, 2)),
-        weather=Weather(rough, rough, rough * chance.choice((0.0, 0.5))),
+        weather=Weather(rough, rough, rough * chance.choice((0.0, 0.5)), rough * chance.choice((0.0, 10.0))),
         sends=sends,
         fates={frame_id(one, n): _fate(chance, n) for one, times in sends.items() for n in range(len(times))},
         faults=sorted(faults, key=lambda fault: fault.at),

@@ -23,6 +23,7 @@ from runtime.bus.group import ConsumerGroup, by_partition, by_session
 from runtime.bus.lanes import Handler, one_by_one
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.servers import connect
+from runtime.sessions import SessionRecord
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
@@ -145,7 +146,8 @@ class Owner(Running):
     def _router(self) -> ConsumerGroup:
         keys = self.settings.keys
         streams = DeliveryStreams(self.client, self.appender, self.settings, self.world.monotonic)
-        router = Router(TopicStore(self.client, self.settings), Directory(self.client, keys), streams)
+        sessions = SessionRecord(self.client, keys, self.settings.resume_seconds)
+        router = Router(TopicStore(self.client, self.settings), Directory(self.client, keys), streams, sessions)
         logs = [keys.outbound(p) for p in range(self.settings.partitions)]
         return self._group(logs, ROUTER, router.handle, by_partition, MAX_BATCH)
 

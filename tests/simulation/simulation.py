@@ -46,6 +46,7 @@ class Simulation:
         self.world.trace = [] if trace else None
         inside.enter(self.world, random.Random(f"inside {seed}"))
         self.server = Server(self.world.milliseconds, lambda ms, then: self.world.at(ms / 1000 - EPOCH_S, then))
+        self.server.refuses = self._refuses
         self.network = Network(self.world, self.server.connect)
         self.settings = _settings(self.plan.partitions)
         self.application = Application(self.plan)
@@ -141,6 +142,14 @@ class Simulation:
         if one.process.paused:
             one.process.resume()
             self.world.say(f"{one.name} wakes")
+
+    def _refuses(self, command: list[bytes]) -> bool:
+        of_a_topic = command[0] == b"EVALSHA" and command[2] == b"7"  # No other script has as many keys.
+        if not of_a_topic or self.world.random.random() >= self.network.weather.no_memory:
+            return False
+        self.faults["no memory"] += 1
+        self.world.say("no memory for a topic's script")
+        return True
 
     def _heal(self) -> None:
         self.world.say("healed")

@@ -29,6 +29,7 @@ async def _simulate(*arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
+@pytest.mark.timeout(300)
 async def test_nothing_is_lost_repeated_or_swapped() -> None:
     """Every session sees what was sent once and in order, and nothing is left over, whatever goes wrong on the way."""
     status, output = await _simulate("--seeds", f"0:{SCHEDULES}")

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
+
+from tests.support.waiting import PATIENCE
 
 FLAGS: Final = (
     "--no-sandbox",
@@ -34,7 +36,11 @@ def chromium_path() -> str:
 
 @asynccontextmanager
 async def chromium(*flags: str) -> AsyncIterator[Browser]:
-    """A browser with a fresh profile, started with `flags` too, until the block ends."""
+    """A browser with a fresh profile, started with `flags` too, until the block ends.
+
+    What is expected of pages may take ten seconds (times PATIENCE): two cores run browsers, PHP and services at once.
+    """
+    expect.set_options(timeout=10_000 * PATIENCE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium_path(), headless=True, args=[*FLAGS, *flags]

@@ -15,7 +15,7 @@ from tests.support.ws_client import MessageStream, WebSocketClient
 from tests.support.wt_client import Closed, StreamResetError, WebTransportClient
 
 #: Longer than any timeout of a gateway under test.
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 _LIMITS = FrameLimits(max_bytes=1 << 20, max_keys=100_000, max_depth=64)
 
 TransportName = Literal["webtransport", "websocket"]

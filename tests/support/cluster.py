@@ -14,7 +14,8 @@ import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
 from runtime.bus.slots import slot_of
-from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
 MASTERS: Final = 3

@@ -43,12 +43,14 @@ class LaravelApp:
         self._http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
 
     async def events(self) -> list[dict[str, Any]]:
-        """The connection events it was told of, in the order they were stored; one row per delivery.
+        """The connection events it was told of, in the order they were stored, each once: it may be told again.
 
         Fields: id, event_id, event, data, traceparent, created_at, updated_at.
         """
         rows: list[dict[str, Any]] = (await self._ask("GET", "/api/test/events"))["events"]
-        return rows
+        # What has no id was not told by Headgate.
+        first = {row["event_id"] or row["id"]: row for row in reversed(rows)}
+        return list(reversed(first.values()))
 
     async def messages(self) -> list[dict[str, Any]]:
         """The channel messages it has stored, oldest first; one row per event id.

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.support.ports import free_port
+
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 5.0
 RUN_TIMEOUT_S: Final = 30.0
@@ -26,16 +28,20 @@ _EXTENSIONS: Final = {
     "mbstring": "php-mbstring",
     "pdo_sqlite": "php-sqlite3",
 }
-_FRAMEWORK: Final = "php-laravel-framework"
+#: A file on the include path -> the Debian package that brings it.
+_LIBRARIES: Final = {
+    "GuzzleHttp/autoload.php": "php-guzzlehttp-guzzle",
+    "Illuminate/autoload.php": "php-laravel-framework",
+}
 
-#: Prints what is missing: extensions by their names, and the framework by its package's.
+#: Prints what is missing of the extensions and the files that it is given.
 _PROBE: Final = """
 $missing = array_values(array_filter(json_decode($argv[1]), fn ($name) => ! extension_loaded($name)));
-if (! stream_resolve_include_path('Illuminate/autoload.php')) { $missing[] = $argv[2]; }
-echo json_encode($missing);
+$absent = array_values(array_filter(json_decode($argv[2]), fn ($file) => ! stream_resolve_include_path($file)));
+echo json_encode([...$missing, ...$absent]);
 """
 
-_LISTENING: Final = re.compile(r"Development Server \(http://127\.0\.0\.1:(\d+)\) started")
+_LISTENING: Final = re.compile(r"Development Server \(http://127\.0\.0\.1:\d+\) started")
 _FRAME: Final = re.compile(r"#\d+ ")
 
 
@@ -53,9 +59,9 @@ def php_binary() -> str:
 
 async def require_laravel() -> None:
     """Raise PhpError, naming the packages to install, unless PHP can run a Laravel application on SQLite."""
-    missing = json.loads(await run_php("-r", _PROBE, "--", json.dumps(list(_EXTENSIONS)), _FRAMEWORK))
+    missing = json.loads(await run_php("-r", _PROBE, "--", json.dumps(list(_EXTENSIONS)), json.dumps(list(_LIBRARIES))))
     if missing:
-        packages = " ".join(_EXTENSIONS.get(name, name) for name in missing)
+        packages = " ".join((_EXTENSIONS | _LIBRARIES)[name] for name in missing)
         raise PhpError(f"PHP cannot run Laravel here: install the packages {packages}")
 
 
@@ -100,11 +106,11 @@ class PhpServer:
         self._cwd = cwd
         self._env = _environment({**env, "PHP_CLI_SERVER_WORKERS": str(workers)})
         self._process: asyncio.subprocess.Process | None = None
-        self._port = 0
+        self._port = free_port()
 
     @property
     def port(self) -> int:
-        """The TCP port; 0 before the first start."""
+        """The TCP port, the same after each start."""
         return self._port
 
     def log(self, lines: int = 40) -> str:
@@ -114,7 +120,6 @@ class PhpServer:
 
     async def start(self) -> None:
         """Start it and wait until it listens; raises PhpError when it ends or 15 s pass first."""
-        # Port 0 lets the kernel choose, so no other process can take a port that only looked free.
         with self._log.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 php_binary(),
@@ -131,7 +136,7 @@ class PhpServer:
             )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                self._port = await self._listening(self._process)
+                await self._listening(self._process)
         except TimeoutError:
             await self.stop()
             message = f"php -S did not listen within {START_TIMEOUT_S:.0f} s:\n{self.log()}"
@@ -140,12 +145,9 @@ class PhpServer:
             await self.stop()
             raise
 
-    async def _listening(self, process: asyncio.subprocess.Process) -> int:
+    async def _listening(self, process: asyncio.subprocess.Process) -> None:
         # PHP gives no other sign than the line that it logs once the socket listens.
-        while True:
-            found = _LISTENING.search(self._log.read_text(errors="replace"))
-            if found:
-                return int(found.group(1))
+        while not _LISTENING.search(self._log.read_text(errors="replace")):
             if process.returncode is not None:
                 raise PhpError(f"php -S ended with {process.returncode}:\n{self.log()}")
             await asyncio.sleep(0.01)

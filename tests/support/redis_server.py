@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
 
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from tests.support.ports import free_port
+
 START_TIMEOUT_S = 20.0
-
-
-#: Below what Linux gives to outgoing connections, so that none of those takes a port between its choice and its use.
-PORTS: Final = range(20_000, 32_000)
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that nobody listens on now, TCP or UDP, and that this process was not given before."""
-    while True:
-        port = random.choice(PORTS)
-        if port in _given:
-            continue
-        with (
-            socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp,
-        ):
-            try:
-                for one in (tcp, udp):
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                    one.bind(("::", port))
-            except OSError:
-                continue
-        _given.add(port)
-        return port
 
 
 class RedisServer:

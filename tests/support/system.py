@@ -27,7 +27,8 @@ from tests.support.bus import observer
 from tests.support.client import Client, SocketClient, TransportName
 from tests.support.cluster import RedisCluster
 from tests.support.laravel import LaravelApp, laravel_app
-from tests.support.redis_server import RedisServer, free_port, redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -134,6 +135,7 @@ class System:
         self.keys = Keys("hg:", PARTITIONS)
         self.log: aioredis.Redis = observer(Settings(redis_url=redis_url, _env_file=None))
         self.api_url = ""
+        self.console_url = ""
         self.gateway_urls: list[str] = []
 
     @property
@@ -194,27 +196,35 @@ class System:
     def spans(self) -> list[dict[str, Any]]:
         """The spans that all services have exported so far."""
         path = self.folder / "traces.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        # The last line may be on its way to the file.
+        whole, _, _ = path.read_text().rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     async def settled(self, within: float = 20.0) -> None:
         """Wait until every group has handled all there is."""
+        logs = [make(p) for p in range(PARTITIONS) for make in (self.keys.inbound, self.keys.outbound)]
+        logs += [Keys.trail(log) for log in logs]
 
         async def done() -> bool:
-            logs = [make(p) for p in range(PARTITIONS) for make in (self.keys.inbound, self.keys.outbound)]
             try:
-                return await all_handled(logs)
+                # What one log's entries led to may be on another that was looked at before.
+                return (handled := await all_handled()) is not None and handled == await all_handled()
             except ConnectionError:  # A connection that a server did not survive.
                 return False
 
-        async def all_handled(logs: list[str]) -> bool:
+        async def all_handled() -> dict[str, bytes] | None:
+            """The last entry of each log, if all that there are were handled."""
+            last = {}
             for log in logs:
                 if not await self.log.exists(log):
                     continue
-                last = (await self.log.xinfo_stream(log))["last-generated-id"]
+                last[log] = (await self.log.xinfo_stream(log))["last-generated-id"]
                 for group in await self.log.xinfo_groups(log):
-                    if group["pending"] or group["last-delivered-id"] != last:
-                        return False
-            return True
+                    if group["pending"] or group["last-delivered-id"] != last[log]:
+                        return None
+            return last
 
         await eventually(done, within)
 
@@ -243,12 +253,14 @@ async def system(
     cluster: RedisCluster | None = None,
     application: Callable[[str, str], AbstractAsyncContextManager[LaravelApp]] | None = None,
     only: str = "",
+    console: bool = False,
     **settings: str,
 ) -> AsyncIterator[System]:
     """A running system until the block ends; `settings` are HEADGATE_… values by their lower-case names.
 
     `cluster`: what it runs on in place of a server of its own. `application` makes another one than tests/laravel_app,
-    out of the URLs of Redis and of the HTTP API. `only`: which processors run, all by default.
+    out of the URLs of Redis and of the HTTP API. `only`: which processors run, all by default. `console`: whether
+    the web console runs too, told of all others.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)))
@@ -275,6 +287,12 @@ async def system(
             running.gateway_urls.append(f"https://127.0.0.1:{port}/")
             own = {"HEADGATE_INGRESS_PORT": str(port), "HEADGATE_INGRESS_HTTP_PORT": str(operator)}
             add(f"ingress-{number}", "ingress", own | {"HEADGATE_GATEWAY_ID": f"gateway-{number}"}, operator)
+        if console:
+            port = free_port()
+            running.console_url = f"http://127.0.0.1:{port}"
+            told = ",".join(service.health for service in services.values())
+            own = {"HEADGATE_CONSOLE_PORT": str(port), "HEADGATE_CONSOLE_SERVICES": told}
+            add("console", "console", own, port)
         stack.push_async_callback(running.log.aclose)
         for service in services.values():
             stack.push_async_callback(service.stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
@@ -11,6 +12,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks.
 INTERVAL_S = 0.02
+#: Tests that share the machine with others wait that much longer.
+PATIENCE = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0
 
 
 @overload
@@ -21,12 +24,12 @@ async def eventually(
     fn: Callable[[], Any],
     timeout: float = 10.0,  # noqa: ASYNC109  # for the condition, not for one await
 ) -> Any:
-    """The first truthy value that `fn` (plain or async) gives within `timeout` seconds.
+    """The first truthy value that `fn` (plain or async) gives within `timeout` seconds (times PATIENCE).
 
     Raises AssertionError, with the last value, when none comes; one that `fn` raises counts as not yet.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    deadline = loop.time() + timeout * PATIENCE
     while True:
         last: object
         try:

@@ -10,9 +10,13 @@ return [
     // Older keys that still verify and never sign: `id:secret`, comma separated.
     'previous_secrets' => env('HEADGATE_PREVIOUS_SECRETS', ''),
 
-    // The cache store that remembers nonces; null for the default one. It must be shared by all servers of the
-    // application, and add atomically: redis, memcached, database and dynamodb do.
+    // The cache store that remembers nonces, and what was handled once by the cache; null for the default one. It must
+    // be shared by all servers of the application, and add atomically: redis, memcached, database and dynamodb do.
     'nonce_store' => null,
+
+    // The connection of config/database.php whose table knows what was handled once by the database; null for the
+    // default one. What the handlers write has to be there, too.
+    'handled_connection' => null,
 
     // How to publish: 'stream' appends to Headgate's log, 'http' asks its API to.
     'via' => 'stream',

@@ -4,11 +4,13 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel;
 
+use Headgate\Laravel\Api\Revocations;
 use Headgate\Laravel\Api\Session;
 use Headgate\Laravel\Api\Sessions;
 use Headgate\Laravel\Auth\Users;
 use Headgate\Laravel\Exceptions\ConfigurationException;
 use Headgate\Laravel\Exceptions\RequestFailed;
+use Headgate\Laravel\Exceptions\UnknownSession;
 use Headgate\Laravel\Messages\Handlers;
 use Headgate\Laravel\Publishing\Publication;
 use Headgate\Laravel\Publishing\Publisher;
@@ -72,6 +74,20 @@ class Headgate
     }
 
     /**
+     * Publish several in their order: by stream in one go, by HTTP in batches of a kind.
+     *
+     * @param iterable<Publication> $publications
+     *
+     * @return list<string> the id of each one's entry
+     *
+     * @throws RequestFailed after which some may have been published; those with a key can all be published again
+     */
+    public function publishMany(iterable $publications): array
+    {
+        return $this->publisher()->publishMany(array_values([...$publications]));
+    }
+
+    /**
      * Close one session. Whether its client comes back is for the code to say.
      *
      * @throws RequestFailed
@@ -95,6 +111,27 @@ class Headgate
         string $reason = Publication::REASON,
     ): string {
         return $this->publish(Publication::disconnectUser($user, $code, $reason));
+    }
+
+    /**
+     * Take a channel away from one session; its client is told why. Asks the HTTP API, however one publishes.
+     *
+     * @throws UnknownSession
+     * @throws RequestFailed
+     */
+    public function unsubscribe(string $session, string $channel, string $reason = ''): string
+    {
+        return $this->container->make(Revocations::class)->ofSession($session, $channel, $reason);
+    }
+
+    /**
+     * Take a channel away from every session of a user. That nobody is connected is no error.
+     *
+     * @throws RequestFailed
+     */
+    public function unsubscribeUser(int|string $user, string $channel, string $reason = ''): string
+    {
+        return $this->container->make(Revocations::class)->ofUser($user, $channel, $reason);
     }
 
     /**

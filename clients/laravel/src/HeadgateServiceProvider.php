@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel;
 
+use Headgate\Laravel\Auth\Users;
 use Headgate\Laravel\Broadcasting\HeadgateBroadcaster;
 use Headgate\Laravel\Http\Middleware\VerifySignature;
 use Headgate\Laravel\Messages\Handlers;
@@ -29,6 +30,7 @@ use Illuminate\Support\ServiceProvider;
 final class HeadgateServiceProvider extends ServiceProvider
 {
     private const CONFIG = __DIR__ . '/../config/headgate.php';
+    private const MIGRATIONS = __DIR__ . '/../database/migrations';
 
     public function register(): void
     {
@@ -43,18 +45,21 @@ final class HeadgateServiceProvider extends ServiceProvider
     public function boot(): void
     {
         $this->publishes([self::CONFIG => $this->app->configPath('headgate.php')], 'headgate-config');
+        $this->publishes([self::MIGRATIONS => $this->app->databasePath('migrations')], 'headgate-migrations');
         $this->app->make('router')->aliasMiddleware('headgate.signature', VerifySignature::class);
 
         if ($this->app->make('config')->get('headgate.routes.enabled')) {
             $this->loadRoutesFrom(__DIR__ . '/../routes/headgate.php');
         }
 
+        $this->users();
         $this->broadcasting();
 
         if ($this->app->runningInConsole()) {
             $this->commands([
                 Console\ConsumeCommand::class,
                 Console\InstallCommand::class,
+                Console\PruneConsumersCommand::class,
                 Console\StatusCommand::class,
             ]);
         }
@@ -103,6 +108,16 @@ final class HeadgateServiceProvider extends ServiceProvider
         ));
     }
 
+    private function users(): void
+    {
+        $default = (string) $this->app->make('config')->get('auth.defaults.guard');
+        $this->app->bind(Users::class, static fn (Container $app): Users => new Users(
+            $app->make('auth'),
+            $app->make('config'),
+            $default,
+        ));
+    }
+
     private function broadcasting(): void
     {
         $config = $this->app->make('config');
@@ -114,6 +129,8 @@ final class HeadgateServiceProvider extends ServiceProvider
             $manager->extend('headgate', static fn (Container $app, array $connection): HeadgateBroadcaster =>
                 new HeadgateBroadcaster(
                     static fn () => $app->make(Headgate::class)->publisher($connection['via'] ?? null),
+                    static fn () => $app->make(Keyring::class),
+                    $app->make(Users::class),
                 ));
         });
     }

@@ -18,7 +18,7 @@ final class FakeTest extends TestCase
         Headgate::assertNothingPublished();
 
         Headgate::toSession('s', ['type' => 'a']);
-        Headgate::toUser(7, ['type' => 'b']);
+        Headgate::publishMany([Publication::toUser(7, ['type' => 'b'])]);
         Headgate::disconnect('s');
         Headgate::disconnectUser(7);
         event(new OrderShipped(12));
@@ -63,6 +63,20 @@ final class FakeTest extends TestCase
 
             $this->fail("assertion {$number} passed");
         }
+    }
+
+    /** Channels that were taken away can be asserted, those of a session and those of a user. */
+    public function testTakenAwayChannelsAreRemembered(): void
+    {
+        Headgate::fake();
+        Headgate::unsubscribe('s', 'room');
+        Headgate::unsubscribeUser(7, 'room');
+
+        Headgate::assertUnsubscribed('s', 'room');
+        Headgate::assertUserUnsubscribed('7', 'room');
+
+        $this->expectException(AssertionFailedError::class);
+        Headgate::assertUnsubscribed('s', 'other');
     }
 
     /** Handlers that the application registered before the fake still handle. */

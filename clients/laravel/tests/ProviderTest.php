@@ -28,6 +28,15 @@ final class ProviderTest extends TestCase
         $this->assertFileExists(array_key_first($paths));
     }
 
+    /** So can the migration of what was handled once. */
+    public function testTheMigrationIsPublishable(): void
+    {
+        $paths = ServiceProvider::pathsToPublish(HeadgateServiceProvider::class, 'headgate-migrations');
+
+        $this->assertSame([database_path('migrations')], array_values($paths));
+        $this->assertCount(1, glob(array_key_first($paths) . '/*_create_headgate_handled_table.php'));
+    }
+
     /** No route of Headgate's is throttled, and each but the pages' own is signed. */
     public function testRoutesAreSignedAndNotThrottled(): void
     {

@@ -46,7 +46,9 @@ const SUMMARIES = {
   'session.auth_failed': ({ data }) => joined(data.error),
   'session.disconnect_requested': ({ data }) => joined(data.code, data.reason),
   'channel.subscribe_requested': ({ data }) => joined(data.channel, data.recover ? 'recover' : null),
-  'channel.unsubscribed': ({ data }) => joined(data.channel),
+  'channel.unsubscribe_requested': ({ data }) => joined(data.channel, data.reason),
+  'channel.subscribed': ({ data }) => joined(data.channel),
+  'channel.unsubscribed': ({ data }) => joined(data.channel, data.reason),
   'subscription.granted': ({ topic, user, data }, name) =>
     joined(target(topic), data.member?.info?.name ?? name(user), data.recover ? 'recover' : null),
   'subscription.ended': ({ topic, data }) => joined(target(topic), data.reason),

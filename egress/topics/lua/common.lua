@@ -1,10 +1,13 @@
 -- What every script of a topic begins with. All keys carry the topic's hash tag, so a script stays in one slot.
 -- KEYS: state, history, seen, seen before, gateways, subscribers, members
 -- ARGV: 1 id of the causing entry, 2 now (Unix ms; empty: as Redis has it), 3 epoch for a topic that has none yet,
---       4 how many publications the history holds, 5 for how long (ms), then the script's own
+--       4 how many publications the history holds, 5 for how long (ms), 6 mark of the operation on this topic that is
+--       before this one in the same round trip (empty: none), 7 this one's own (empty: none is behind it), then the
+--       script's own
 -- Constants: WINDOW for how long repeats are recognised (ms), MOST how many sessions a user has (0: any number)
 local STATE, HISTORY, SEEN, SEEN_BEFORE, GATEWAYS, SUBSCRIBERS, MEMBERS = unpack(KEYS)
 local ID, NOW, FRESH, KEPT, AGE = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local BEFORE, MARK = ARGV[6], ARGV[7]
 -- Of all clocks that could be asked only this one is the same for every router.
 if not NOW then
   local time = redis.call('TIME')
@@ -23,9 +26,16 @@ local function open()
   return FRESH, 0, NOW
 end
 
--- What this id gave before, or false.
-local function remembered()
-  return redis.call('HGET', SEEN, ID) or redis.call('HGET', SEEN_BEFORE, ID)
+-- What an operation gave before, or false.
+local function remembered(id)
+  return redis.call('HGET', SEEN, id) or redis.call('HGET', SEEN_BEFORE, id)
+end
+
+-- Commands of one round trip are refused one by one (no memory for the first, some again for the second), and whoever
+-- asks for all of them again would have the second ahead of the first. So each leaves its mark, and waits for that of the
+-- one before it. What is remembered does not count: it may be of an earlier round trip.
+if BEFORE ~= '' and redis.call('HGET', STATE, 'mark') ~= BEFORE then
+  return redis.error_reply('BEHIND an operation on this topic that was not carried out')
 end
 
 -- Two generations, the older one dropped whole: an id is known for one to two windows, and forgetting costs nothing.

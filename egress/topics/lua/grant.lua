@@ -1,6 +1,6 @@
--- ARGV: 6 session, 7 gateway, 8 the subscriber's record (JSON), 9 its key among the members (empty: no presence),
---       10 its description, 11 epoch and 12 offset to recover from (empty: nowhere), 13 whether MOST holds here ('1'),
---       14 the generation of the session's connection
+-- ARGV: 8 session, 9 gateway, 10 the subscriber's record (JSON), 11 its key among the members (empty: no presence),
+--       12 its description, 13 epoch and 14 offset to recover from (empty: nowhere), 15 whether MOST holds here ('1'),
+--       16 the generation of the session's connection
 -- Gives {epoch, offset, whether recovered, missed payloads, whether joined, gateways, members, former gateway}, or {}
 -- when this grant was handled before and has ended since, or when the subscription is that of a later connection: what
 -- is late must not bring it back. A request that a later connection repeats is a new one. {MOST} when there are as many
@@ -19,13 +19,20 @@ local function full(known)
   return connected >= MOST or not known and all >= 2 * MOST
 end
 
+local GONE = 'gone' .. ARGV[16]
 local epoch, last, turned = open()
-local session, gateway, key, generation = ARGV[6], ARGV[7], ARGV[9], tonumber(ARGV[14])
+local session, gateway, key, generation = ARGV[8], ARGV[9], ARGV[11], tonumber(ARGV[16])
 local record = redis.call('HGET', SUBSCRIBERS, session)
 local before = record and cjson.decode(record) or { generation = 0 }
-local known = remembered()
+local known = remembered(ID)
+if known and known ~= GONE and string.sub(known, 1, 4) == 'gone' then
+  known = false
+end
 local offset, joined, former = last, false, ''
-if before.generation > generation then
+if before.generation > generation or known == GONE then
+  if not known then
+    remember(GONE, turned)
+  end
   return {}
 elseif known and string.sub(known, 1, 4) == 'full' then
   return { tonumber(string.sub(known, 5)) }
@@ -34,7 +41,7 @@ elseif known and not record then
 elseif known and before.generation == generation then
   local at, mark, was = string.match(known, '^(%d+)(j?)@?(.*)$')
   offset, joined, former = tonumber(at), mark == 'j', was
-elseif ARGV[13] == '1' and (not record or before.away) and full(record) then
+elseif ARGV[15] == '1' and (not record or before.away) and full(record) then
   remember('full' .. MOST, turned)
   return { MOST }
 else
@@ -47,9 +54,9 @@ else
   end
   if before.presence ~= key then
     leave_presence(before.presence)
-    joined = key ~= '' and enter_presence(key, ARGV[10])
+    joined = key ~= '' and enter_presence(key, ARGV[12])
   end
-  redis.call('HSET', SUBSCRIBERS, session, ARGV[8])
+  redis.call('HSET', SUBSCRIBERS, session, ARGV[10])
   redis.call('PERSIST', STATE)
   redis.call('PERSIST', HISTORY)
   remember(offset .. (joined and 'j' or '') .. (former ~= '' and '@' .. former or ''), turned)
@@ -57,8 +64,8 @@ end
 
 forget_old()
 -- The history ends at `last`, which for a repeated grant may be after `offset`.
-local from, recovered, missed = tonumber(ARGV[12]), 0, {}
-if from and ARGV[11] == epoch and from >= 0 and from <= offset then
+local from, recovered, missed = tonumber(ARGV[14]), 0, {}
+if from and ARGV[13] == epoch and from >= 0 and from <= offset then
   if from == offset then
     recovered = 1
   elseif last - redis.call('LLEN', HISTORY) <= from then

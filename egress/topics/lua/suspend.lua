@@ -1,10 +1,16 @@
--- ARGV: 6 session, 7 generation of the connection that it lost
--- Keeps the subscription and says in its record that nobody is there. Gives whether it did: a later connection is there.
-local record = redis.call('HGET', SUBSCRIBERS, ARGV[6])
-local subscriber = record and cjson.decode(record)
-if not subscriber or subscriber.generation ~= tonumber(ARGV[7]) then
-  return 0
+-- ARGV: 8 session, 9 generation of the connection that it lost
+-- Keeps the subscription and says in its record that nobody is there, unless a later connection is.
+if remembered(ID) then
+  return
 end
-subscriber.away = true
-redis.call('HSET', SUBSCRIBERS, ARGV[6], cjson.encode(subscriber))
-return 1
+local _, _, turned = open()
+local record = redis.call('HGET', SUBSCRIBERS, ARGV[8])
+local subscriber = record and cjson.decode(record)
+if subscriber and subscriber.generation == tonumber(ARGV[9]) then
+  subscriber.away = true
+  redis.call('HSET', SUBSCRIBERS, ARGV[8], cjson.encode(subscriber))
+end
+remember('', turned)
+if redis.call('EXISTS', GATEWAYS) == 0 then
+  idle()
+end

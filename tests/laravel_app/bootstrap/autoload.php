@@ -4,15 +4,19 @@ declare(strict_types=1);
 
 // Debian's php-laravel-framework installs the framework on PHP's include path, so there is no vendor folder.
 require_once 'Illuminate/autoload.php';
+require_once 'GuzzleHttp/autoload.php';
 
 spl_autoload_register(static function (string $class): void {
-    if (! str_starts_with($class, 'App\\')) {
-        return;
-    }
+    foreach (['App\\' => 'app/', 'Pusher\\' => 'library/Pusher/'] as $namespace => $folder) {
+        if (! str_starts_with($class, $namespace)) {
+            continue;
+        }
 
-    $file = dirname(__DIR__) . '/app/' . str_replace('\\', '/', substr($class, strlen('App\\'))) . '.php';
+        $name = str_replace('\\', '/', substr($class, strlen($namespace)));
+        $file = dirname(__DIR__) . "/{$folder}{$name}.php";
 
-    if (is_file($file)) {
-        require $file;
+        if (is_file($file)) {
+            require $file;
+        }
     }
 });

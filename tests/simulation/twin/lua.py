@@ -17,7 +17,7 @@ from tests.simulation.twin.resp import Failure, Status
 #: Answers become values of Lua: null is false, an array a table, an error ends the script.
 _PRELUDE: Final = b"""
 local call, decode, encode = ...
-redis = { call = call }
+redis = { call = call, error_reply = function(text) return { err = text } end }
 cjson = { decode = decode, encode = encode }
 """
 #: KEYS and ARGV are globals in a script.
@@ -114,6 +114,8 @@ class Scripts:
             return value
         if (status := value[b"ok"]) is not None:
             return Status(status)
+        if (error := value[b"err"]) is not None:
+            raise Failure(error.decode())
         items = []
         for position in range(1, len(value) + 1):
             if value[position] is None:

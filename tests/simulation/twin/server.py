@@ -87,6 +87,8 @@ class Server:
         self.store = Store(clock)
         self.run_id = "a" * 40
         self.killed = 0
+        self.refuses: Callable[[list[bytes]], bool] = lambda command: False
+        """Whether there is no memory for a command."""
         self._later = later
         self._scripts = Scripts(self.call)
         self._clients: dict[int, Client] = {}
@@ -119,6 +121,8 @@ class Server:
             client.transaction.append(command)
             return Status(b"QUEUED")
         try:
+            if self.refuses(command):
+                raise Failure("OOM command not allowed when used memory > 'maxmemory'.")
             answer = self._of_a_client(client, name, command)
         except Failure as failure:
             answer = failure
@@ -141,6 +145,8 @@ class Server:
             case b"EXEC":
                 queued, client.transaction = client.transaction or [], None
                 return [self._answer(one) for one in queued]
+            case b"EVAL":
+                return self._scripts.run(self._scripts.load(command[1]), command[2:])
             case b"EVALSHA":
                 return self._scripts.run(command[1], command[2:])
             case b"SCRIPT" if command[1].upper() == b"LOAD":

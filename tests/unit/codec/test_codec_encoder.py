@@ -38,7 +38,7 @@ def test_json_refuses_bytes() -> None:
         -(1 << 63) - 1,
         "\ud800",
         datetime(2024, 1, 1, tzinfo=UTC),
-        object(),
+        complex(1, 2),
         {1, 2},
     ],
     ids=repr,

@@ -9,11 +9,13 @@ import pytest
 
 from console.lines import line_of
 from console.printable import printable
-from console.records import order, streams, to_json, topic_of
+from console.records import order, streams
 from console.tail import Filter
+from runtime.recording import topic_of
 from schemas.entry import MSGPACK, Entry, encode_data
 from schemas.events import EVENTS, MessageReceived
 from schemas.keys import Keys
+from schemas.readable import to_json
 
 KEYS = Keys("hg:", 2)
 

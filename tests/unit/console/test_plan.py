@@ -11,7 +11,7 @@ from console.plan import make_plan
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 
-ANY_PORTS = ("INGRESS_PORT", "INGRESS_HTTP_PORT", "PROCESSORS_HTTP_PORT", "API_PORT")
+ANY_PORTS = ("INGRESS_PORT", "INGRESS_HTTP_PORT", "PROCESSORS_HTTP_PORT", "API_PORT", "CONSOLE_PORT")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,7 @@ def test_defaults_are_completed(tmp_path: Path) -> None:
     assert settings.archive_url == f"sqlite+aiosqlite:///{tmp_path}/data/archive.db"
     assert settings.allowed_origins == (f"http://localhost:{plan.port}", f"http://127.0.0.1:{plan.port}")
     assert len(settings.secret_bytes()) >= 32
+    assert plan.environment()["HEADGATE_PUBSUB_BRIDGE"] == "True"
     assert 0 not in (plan.port, settings.ingress_port, settings.api_port)
 
 
@@ -50,6 +51,7 @@ def test_what_is_configured_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "SECRET": "s" * 32,
         "ALLOWED_ORIGINS": "https://example.test",
         "ARCHIVE_URL": "sqlite+aiosqlite:///x.db",
+        "PUBSUB_BRIDGE": "False",
     }
     for name, value in given.items():
         monkeypatch.setenv(f"HEADGATE_{name}", value)

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from console.cli import app
 from console.config import variable_of
-from egress.api.requests import Accepted, Broadcast, Disconnect, SendToSession, SendToUser
+from egress.api.requests import Accepted, Batch, Broadcast, Disconnect, Results, SendToSession, SendToUser
 from processors.answer import Answer
 from processors.auth import rules as auth_rules
 from runtime.settings import Settings
@@ -40,8 +40,15 @@ WITHOUT_DEFAULT: Final = {
     "secret",
     "previous_secrets",
     "allowed_origins",
+    "api_origins",
+    "archive_redact",
+    "archive_retention",
     "channel_history",
     "trusted_proxies",
+    "console_tokens",
+    "console_proxy_header",
+    "console_proxy_roles",
+    "console_services",
     "tls_cert",
     "tls_key",
     "websocket_port",
@@ -116,13 +123,14 @@ def test_every_key_is_documented() -> None:
     parts = ("state", "history", "seen", "seen_before", "subscribers", "gateways", "members", "channels")
     made = {
         *logs, gateway, keys.datagrams(gateway), keys.gateways(),
-        keys.nonce("KEY", "NONCE"), keys.meta(), keys.control(),
+        keys.nonce("KEY", "NONCE"), keys.repeat("KEY", "SIGNATURE"), keys.requests("KEY"), keys.meta(),
+         keys.operators(), keys.control(),
         *(make(log) for log in logs for make in (
-            keys.datagrams, keys.dead, keys.epoch, lambda log: keys.lease(log, "GROUP"),
+            keys.datagrams, keys.dead, keys.trail, keys.epoch, lambda log: keys.lease(log, "GROUP"),
             lambda log: keys.lease_reader(log, "GROUP"), lambda log: keys.attempts(log, "GROUP"),
         )),
         keys.members("GROUP"), keys.removed_groups(),
-        *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels")),
+        *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels", "laravel")),
         keys.connected(logs[0], "GATEWAY"), keys.connected_gateways(logs[0]), keys.disconnected(logs[0]),
         keys.sessions("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
@@ -169,6 +177,9 @@ def test_bodies_of_the_api_are_accepted() -> None:
         assert set(body) <= names, heading
         model.model_validate(body)
     Accepted.model_validate(json.loads(blocks(section(page, "### `POST /send-to-session`"), "json")[1]))
+    batch, results = map(json.loads, blocks(section(page, "### Batches"), "json"))
+    Batch[SendToUser].model_validate(batch)
+    Results.model_validate(results)
 
 
 def test_the_documented_verdict_on_a_token_is_understood() -> None:

@@ -21,6 +21,7 @@ from schemas.events import (
     DatagramPublished,
     MessagePublished,
     SubscribedDelivery,
+    UnsubscribedDelivery,
     WhisperReceived,
 )
 from tests.unit.docs.reading import blocks, section, text
@@ -96,7 +97,8 @@ def test_documented_requests_are_accepted(frame: dict[str, Any]) -> None:
         return
     session = opened()
     session.subscribed("news", SubscribedDelivery(epoch="e", offset=0), at(0))
-    session.channels -= {"news"} if frame["type"] == "subscribe" else set()
+    if frame["type"] == "subscribe":
+        session.channels.leave("news")
     session.effects()
     send(session, frame)
     assert not [one for one in written(session) if one["type"] in ("error", "disconnect")]
@@ -108,7 +110,7 @@ def test_documented_answers_have_the_fields_that_are_sent() -> None:
     send(session, {"type": "ping", "id": "p1"})
     granted = SubscribedDelivery(epoch="e", offset=1, members=[{"id": "7"}], stream=0, frame_id="s1")
     session.subscribed("news", granted, at(0))
-    session.unsubscribed("news", 0, "u1")
+    session.unsubscribed("news", UnsubscribedDelivery(reason="unsubscribed", stream=0, frame_id="u1"))
     session.tick(at(26))
     session.close(3001, "the gateway is shutting down: connect again")
     refused = Session("s", LIMITS, Secrets(), at(0))
@@ -118,6 +120,16 @@ def test_documented_answers_have_the_fields_that_are_sent() -> None:
     assert set(sent) == {"auth_success", "auth_failed", "pong", "subscribed", "unsubscribed", "ping", "disconnect"}
     for kind, frame in sent.items():
         assert documented(kind)[0].keys() == frame.keys(), kind
+    until = at(60).wall_ms
+    session = opened()
+    session.subscribed("private-a", SubscribedDelivery(epoch="e", offset=1, stream=0, expires_at=until), at(0))
+    session.unsubscribed("private-a", UnsubscribedDelivery(reason="revoked", message="no more"))
+    session.unsubscribed("private-a", UnsubscribedDelivery(reason="expired"))
+    lasting, revoked, expired = written(session)[1:]
+    assert documented("subscribed")[2].keys() == lasting.keys() | {"id"}
+    assert [documented("unsubscribed")[1].keys(), documented("unsubscribed")[2].keys()] == [
+        expired.keys(), revoked.keys(),
+    ]  # fmt: skip
     assert documented("auth_success")[0]["pingInterval"] == sent["auth_success"]["pingInterval"]
 
 

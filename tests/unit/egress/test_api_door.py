@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -12,29 +12,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from egress.api.signed import MAX_BODY, SignedRequests
-from schemas.keys import Keys
+from egress.api.admission import Admission, NonceUsed, TooManyRequests
+from egress.api.bodies import MAX_BODY
+from egress.api.signed import SignedRequests
 from schemas.signing import Signer, Verifier
 
 SECRET, OLD_SECRET = b"s" * 32, b"o" * 32
 NOW = int(time.time())
 
 
-class Nonces:
-    """Redis as the door uses it."""
+class Guests(Admission):
+    """Who was let in, without Redis."""
 
     def __init__(self) -> None:
-        self.used: dict[str, int] = {}
+        self.admitted: list[tuple[str, str | None]] = []
         self.away = False
+        self.wait = 0
 
-    async def set(self, key: str, value: bytes, *, nx: bool, ex: int) -> bool | None:
-        assert nx
+    async def admit(self, key_id: str, nonce: str | None) -> None:
         if self.away:
             raise ConnectionError("away")
-        if key in self.used:
-            return None
-        self.used[key] = ex
-        return True
+        if (key_id, nonce) in self.admitted:
+            raise NonceUsed("the nonce was used before")
+        self.admitted.append((key_id, nonce))
+        if self.wait:
+            raise TooManyRequests(self.wait)
 
 
 async def inside(scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,11 +51,10 @@ class Door:
     """A client in front of the door."""
 
     def __init__(self) -> None:
-        self.nonces = Nonces()
+        self.guests = Guests()
         app = SignedRequests(
             inside,
-            client=cast(Any, self.nonces),
-            keys=Keys("hg:", 16),
+            admission=self.guests,
             verifier=Verifier({"default": SECRET, "old": OLD_SECRET}),
             now=lambda: NOW,
         )
@@ -80,7 +81,7 @@ async def test_a_signed_request_comes_through_whole(door: Door) -> None:
     """The application behind the door gets the body as sent and knows which key signed it."""
     answer = await door.post(body=b'{"a": 1}')
     assert (answer.status_code, answer.json()) == (200, {"key": "default", "body": '{"a": 1}'})
-    assert door.nonces.used == {"hg:nonce:default:n1": 600}
+    assert door.guests.admitted == [("default", "n1")]
 
 
 async def test_a_previous_key_still_verifies(door: Door) -> None:
@@ -104,12 +105,12 @@ async def test_a_previous_key_still_verifies(door: Door) -> None:
         ({"sent": b"{ }"}, "does not match"),
     ],
 )
-async def test_a_wrong_signature_is_named_and_burns_nothing(door: Door, changes: dict[str, Any], words: str) -> None:
-    """401 with the reason, and the nonce stays fresh: only who has the secret can use one up."""
+async def test_a_wrong_signature_is_named_and_uses_nothing_up(door: Door, changes: dict[str, Any], words: str) -> None:
+    """401 with the reason; nonce and requests of the key are as before: only who has the secret can use them up."""
     answer = await door.post(**changes)
     assert answer.status_code == 401
     assert words in answer.json()["error"]
-    assert door.nonces.used == {}
+    assert door.guests.admitted == []
 
 
 async def test_the_query_string_is_signed(door: Door) -> None:
@@ -127,9 +128,17 @@ async def test_a_nonce_works_once(door: Door) -> None:
     assert "nonce" in answer.json()["error"]
 
 
+async def test_a_key_that_has_had_its_requests_is_told_when_to_come_again(door: Door) -> None:
+    """429 with the seconds to wait."""
+    door.guests.wait = 7
+    answer = await door.post()
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert "try again in 7 s" in answer.json()["error"]
+
+
 async def test_no_redis_no_entry(door: Door) -> None:
     """When nonces cannot be checked nobody comes in, and the caller is told when to try again."""
-    door.nonces.away = True
+    door.guests.away = True
     answer = await door.post()
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"

@@ -210,6 +210,7 @@ def test_others_hear_of_a_member_before_the_member_hears_of_them() -> None:
         "recovered": False,
         "publications": [],
         "members": [{"id": "7"}, {"id": "8"}],
+        "expires_at": None,
     }
 
 
@@ -239,7 +240,7 @@ def test_an_end_is_answered_and_the_others_hear_of_it(reply: Ended, expected: li
     """The session's gateway hears that it ended; the remaining gateways who left, if somebody did."""
     made = told("channel:presence-room", SubscriptionEnded(reason="unsubscribed", frame_id="f"), reply)
     assert [(gateway, kind) for gateway, kind, _ in made] == expected
-    assert made[0][2] == {"stream": -1, "frame_id": "f", "generation": 1, "reason": "unsubscribed"}
+    assert made[0][2] == {"stream": -1, "frame_id": "f", "generation": 1, "reason": "unsubscribed", "message": ""}
     for _, _, left in made[1:]:
         assert left == {"change": "left", "member": {"id": "7"}, "exclude": "s1"}
 
@@ -287,18 +288,18 @@ def test_everything_else_goes_where_it_belongs(
         ("session:s1", SessionAuthenticated(user="7"), granted(), SessionListed("s1", "7", "g1", 1000, 1)),
         ("session:s1", SessionAuthenticated(user="7"), Gone(), None),
         ("session:s1", SessionEnded(), Ended("", None, ()), SessionUnlisted("s1")),
-        ("channel:a", SubscriptionGranted(), granted(), ChannelJoined("s1", "a")),
+        ("channel:a", SubscriptionGranted(), granted(), ChannelJoined("s1", "a", "5-0")),
         (
             "channel:a",
             SubscriptionEnded(reason="closed"),
             Ended("g1", None, ()),
-            ChannelLeft("s1", "a", True),
+            ChannelLeft("s1", "a", "5-0", True),
         ),
         (
             "channel:a",
             SubscriptionEnded(reason="closed"),
             Ended("g1", None, ("g2",)),
-            ChannelLeft("s1", "a", False),
+            ChannelLeft("s1", "a", "5-0", False),
         ),
         ("user:7", SubscriptionGranted(), granted(), None),
         ("user:7", SubscriptionGranted(), Full(10), None),
@@ -310,7 +311,7 @@ def test_the_directory_learns_of_sessions_and_channels(
     topic: str, event: Event, reply: Reply | None, expected: object
 ) -> None:
     """Sessions are listed from authentication to their end, channels while they have subscribers."""
-    assert note(plan(entry(topic, event)), reply) == expected
+    assert note(plan(entry(topic, event)), reply, "5-0") == expected
 
 
 def test_a_session_that_moved_is_told_on_both_gateways() -> None:
@@ -330,3 +331,9 @@ def test_the_channels_that_a_session_gets_back_are_named_to_its_gateway() -> Non
     """Nothing is asked of any topic for it."""
     event = SessionRestored(generation=2, channels=["news"])
     assert told("session:s1", event, None) == [("g1", "restored", {"generation": 2, "channels": ["news"]})]
+
+
+def test_a_grant_that_expired_is_told_of_where_its_session_is() -> None:
+    """The topic knows the gateway that the session had when it was granted; it may be on another by now."""
+    made = told("channel:room", SubscriptionEnded(reason="expired"), Ended("g2", None, ()))
+    assert [gateway for gateway, _, _ in made] == ["g1", "g2"]

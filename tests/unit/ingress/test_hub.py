@@ -264,3 +264,13 @@ def test_a_grant_that_is_ahead_shows_a_hole_too() -> None:
     assert world.a.told[-1] == world.b.told[-1] == "missed"
     assert world.out.told == [("subscribed", "presence-room")]
     assert world.deliver(publication(6)) == "delivered"
+
+
+def test_nothing_more_comes_of_a_channel_whose_time_is_over() -> None:
+    """Before the router knows: for this session alone, and a connection that is over changes nothing."""
+    world = World()
+    world.hub.leave(FakeMember("b"), "presence-room")
+    world.hub.leave(world.a, "presence-room")
+    assert world.deliver(publication(1)) == "delivered"
+    assert world.a.told == []
+    assert world.b.told[-1]["data"] == 1

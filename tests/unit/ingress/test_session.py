@@ -15,7 +15,8 @@ from schemas.events import (
     MessageReceived,
     SubscribedDelivery,
     SubscribeRequested,
-    Unsubscribed,
+    UnsubscribedDelivery,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from tests.unit.ingress.told import CONTROL, Client, at
@@ -168,6 +169,8 @@ def test_unknown_types_go_to_the_application_whole() -> None:
         ({"type": "subscribe"}, 100),
         ({"type": "subscribe", "channel": 5}, 100),
         ({"type": "subscribe", "channel": "c", "recover": {"epoch": 1}}, 100),
+        ({"type": "subscribe", "channel": "c", "auth": 5}, 100),
+        ({"type": "subscribe", "channel": "c", "auth": "k:ff", "channel_data": {"user_id": 7}}, 100),
         ({"type": "unsubscribe", "channel": "never"}, 104),
         ({"type": "message", "data": 1}, 100),
         ({"type": "client-x", "data": 1}, 100),
@@ -203,8 +206,8 @@ def test_subscriptions_are_bounded_and_not_repeated() -> None:
 def test_unsubscribing_is_confirmed_by_the_router() -> None:
     """The channel is left when the router says so, and the client is told then."""
     client = Client().open().joined("a").frame({"type": "unsubscribe", "channel": "a", "id": "u"})
-    assert client.event == Unsubscribed(channel="a", stream=CONTROL, frame_id="u")
-    client.session.unsubscribed("a", CONTROL, "u")
+    assert client.event == UnsubscribeRequested(channel="a", stream=CONTROL, frame_id="u")
+    client.session.unsubscribed("a", UnsubscribedDelivery(reason="unsubscribed", stream=CONTROL, frame_id="u"))
     assert client.collect().last == {"type": "unsubscribed", "channel": "a", "id": "u"}
 
 

@@ -321,12 +321,12 @@ async def test_waiting_for_a_connection_is_not_a_timeout() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.06)
         running -= 1
         return httpx.Response(204, stream=httpx.ByteStream(b""))
 
     made = Application(
-        settings(laravel_connections=2, laravel_timeout=0.1),
+        settings(laravel_connections=2, laravel_timeout=1.0),
         Telemetry(None, "test"),
         "test",
         transport=httpx.MockTransport(reply),

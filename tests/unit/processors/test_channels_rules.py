@@ -18,7 +18,7 @@ from schemas.events import (
     SubscribeRequested,
     SubscriptionEnded,
     SubscriptionGranted,
-    Unsubscribed,
+    UnsubscribeRequested,
     WhisperReceived,
 )
 from tests.unit.processors.making import SESSION, TS, entry_of, only_frame
@@ -132,7 +132,7 @@ def test_refused_names_the_channel() -> None:
 
 def test_leaving_answers_the_frame() -> None:
     """An unsubscribe ends the subscription and carries the frame to answer."""
-    event = Unsubscribed(channel="news", stream=8, frame_id="u1")
+    event = UnsubscribeRequested(channel="news", stream=8, frame_id="u1")
     (told,) = rules.left(entry_of(event), event).emits
     assert told.topic == "channel:news"
     assert told.event() == SubscriptionEnded(reason="unsubscribed", stream=8, frame_id="u1")

@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
 
 from processors.persistence import rules
+from processors.persistence.database import ArchiveUnavailable
 from processors.persistence.handler import PersistenceHandler
-from processors.persistence.store import ENTRIES, Archive, ArchiveUnavailable, insert_for
+from processors.persistence.redaction import Redaction
+from processors.persistence.schema import ENTRIES
+from processors.persistence.store import Archive
 from runtime.bus.outcomes import Outcome, Received, Verdict
-from schemas.entry import Entry
 from schemas.errors import ConfigurationError
 from schemas.events import MessageReceived
 from tests.unit.processors.making import entry_of
@@ -27,9 +30,16 @@ def rows(path: Path, columns: str = "stream, id, stream_id") -> list[tuple[objec
 def test_a_row_has_every_field_of_its_entry() -> None:
     """The archive loses nothing: an entry can be made again from its row."""
     entry = entry_of(EVENT)
-    row = rules.row("hg:{in:0}", "1-0", entry)
-    assert set(row) == {column.name for column in ENTRIES.columns}
-    assert Entry(**{name: row[name] for name in row if name not in ("stream", "stream_id")}) == entry
+    row = rules.row("hg:{in:0}", "1700000000000-7", entry)
+    assert row._fields == tuple(column.name for column in ENTRIES.columns)
+    assert (row.stream, row.stream_id, row.at, row.seq) == ("hg:{in:0}", "1700000000000-7", 1_700_000_000_000, 7)
+    assert row.entry == entry
+
+
+def test_a_stream_id_that_somebody_chose_by_hand_has_a_place() -> None:
+    """The numbers of a stream id have 64 bits, a database's one less: the largest stand at the end."""
+    row = rules.row("hg:{in:0}", f"{2**64 - 1}-{2**64 - 1}", entry_of(EVENT))
+    assert (row.stream_id, row.at, row.seq) == (f"{2**64 - 1}-{2**64 - 1}", 2**63 - 1, 2**63 - 1)
 
 
 async def test_a_repeated_batch_changes_nothing(tmp_path: Path) -> None:
@@ -69,7 +79,7 @@ async def test_a_database_that_cannot_be_written_is_waited_for(tmp_path: Path) -
     path.mkdir()
     archive = Archive(f"sqlite+aiosqlite:///{path}")
     await archive.start()
-    handler = PersistenceHandler(archive, ["hg:{in:0}"])
+    handler = PersistenceHandler(archive, ["hg:{in:0}"], Redaction((), bytes))
     batch = [Received(0, f"{n}-0", entry_of(EVENT, id=f"id-{n}")) for n in (1, 2)]
     try:
         assert [one.verdict for one in await handler.handle(batch)] == [Verdict.LATER, Verdict.LATER]
@@ -82,14 +92,43 @@ async def test_a_database_that_cannot_be_written_is_waited_for(tmp_path: Path) -
     assert len(rows(path)) == 2
 
 
-def test_postgresql_passes_over_what_it_has() -> None:
-    """The statement for PostgreSQL ignores conflicts on the same key as SQLite's."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    sql = str(insert_for("postgresql").compile(dialect=dialect))
-    assert "ON CONFLICT (stream, id) DO NOTHING" in sql
+@pytest.mark.parametrize(("change", "error"), [({"gateway": None}, IntegrityError), ({"ts": 2**63}, OverflowError)])
+async def test_one_batch_that_cannot_be_written_holds_up_no_other(
+    tmp_path: Path, change: dict[str, Any], error: type[Exception]
+) -> None:
+    """What waits for the disk is written together; what the database cannot take fails for its own batch alone."""
+    path = tmp_path / "archive.db"
+    archive = Archive(f"sqlite+aiosqlite:///{path}")
+    await archive.start()
+    batches = [[rules.row("s", "1-0", entry_of(EVENT, id=f"id-{n}"))] for n in range(4)]
+    batches[2] = [batches[2][0]._replace(**change)]
+    try:
+        results = await asyncio.gather(*map(archive.insert, batches), return_exceptions=True)
+    finally:
+        await archive.stop()
+    assert [type(result) for result in results] == [type(None), type(None), error, type(None)]
+    assert [id for _, id, _ in rows(path)] == ["id-0", "id-1", "id-3"]
+    assert "id-2" not in str(results[2])
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "nosuch+driver://x/y"])
+async def test_whoever_is_cancelled_leaves_the_others_written(tmp_path: Path) -> None:
+    """A stopping service cancels what waits: the rest is written, and nobody waits for ever."""
+    path = tmp_path / "archive.db"
+    archive = Archive(f"sqlite+aiosqlite:///{path}")
+    await archive.start()
+    batches = [[rules.row("s", "1-0", entry_of(EVENT, id=f"id-{n}"))] for n in range(3)]
+    tasks = [asyncio.create_task(archive.insert(batch)) for batch in batches]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    for batch, result in zip(batches, results, strict=True):
+        assert result is None or isinstance(result, asyncio.CancelledError | ArchiveUnavailable)
+        await archive.insert(batch)
+    await archive.stop()
+    assert len(rows(path)) == 3
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite+nosuch:///x", "sqlite+aiosqlite://"])
 def test_other_databases_are_refused(url: str) -> None:
     """A URL that cannot be used is the operator's to mend, at the start."""
     with pytest.raises(ConfigurationError):

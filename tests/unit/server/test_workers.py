@@ -111,9 +111,9 @@ async def test_where_the_kernel_cannot_steer_workers_are_refused(monkeypatch: py
 def test_each_worker_has_an_operator_port_of_its_own() -> None:
     """The port counts up from the configured one; 0 stays any; one beyond the last port is refused."""
     place = Place(2, 3, 5)
-    given = workers.environment(Settings(ingress_http_port=9101), place, 4433)
+    given = workers.worker_environment(Settings(ingress_http_port=9101), place, 4433)
     assert given["HEADGATE_INGRESS_HTTP_PORT"] == "9103"
     assert given["HEADGATE_INGRESS_PORT"] == "4433"
-    assert "HEADGATE_INGRESS_HTTP_PORT" not in workers.environment(Settings(ingress_http_port=0), place, 4433)
+    assert "HEADGATE_INGRESS_HTTP_PORT" not in workers.worker_environment(Settings(ingress_http_port=0), place, 4433)
     with pytest.raises(ConfigurationError, match="HEADGATE_INGRESS_HTTP_PORT"):
-        workers.environment(Settings(ingress_http_port=65_534), place, 4433)
+        workers.worker_environment(Settings(ingress_http_port=65_534), place, 4433)

@@ -16,8 +16,14 @@ use Illuminate\Contracts\Config\Repository;
  */
 final class Users
 {
-    public function __construct(private readonly AuthManager $auth, private readonly Repository $config)
-    {
+    /**
+     * @param string $default the application's default guard; in a request middleware may have chosen another
+     */
+    public function __construct(
+        private readonly AuthManager $auth,
+        private readonly Repository $config,
+        private readonly string $default,
+    ) {
     }
 
     public function find(string $id): ?Authenticatable
@@ -32,16 +38,23 @@ final class Users
      */
     public function idOf(Authenticatable $user): string
     {
-        $id = (string) $user->getAuthIdentifier();
-        $found = $this->find($id);
-
-        if ($found === null || $found::class !== $user::class) {
+        if (! $this->has($user)) {
             throw new ConfigurationException(
                 'This user is not one of the guard that headgate.guard names: set it to the guard of your pages.',
             );
         }
 
-        return $id;
+        return (string) $user->getAuthIdentifier();
+    }
+
+    /**
+     * Whether this user is one of these.
+     */
+    public function has(Authenticatable $user): bool
+    {
+        $found = $this->find((string) $user->getAuthIdentifier());
+
+        return $found !== null && $found::class === $user::class;
     }
 
     /**
@@ -78,8 +91,8 @@ final class Users
      */
     private function providerName(): ?string
     {
-        return $this->providerOf($this->config->get('headgate.guard') ?? $this->auth->getDefaultDriver())
-            ?? $this->providerOf($this->auth->getDefaultDriver());
+        return $this->providerOf($this->config->get('headgate.guard') ?? $this->default)
+            ?? $this->providerOf($this->default);
     }
 
     private function providerOf(string $guard): ?string

@@ -5,13 +5,19 @@ declare(strict_types=1);
 namespace Headgate\Laravel\Broadcasting;
 
 use Closure;
+use Headgate\Laravel\Auth\Users;
 use Headgate\Laravel\Exceptions\RequestFailed;
+use Headgate\Laravel\Publishing\Json;
 use Headgate\Laravel\Publishing\Publication;
 use Headgate\Laravel\Publishing\Publisher;
+use Headgate\Laravel\Publishing\Topic;
+use Headgate\Laravel\Signing\ChannelSignature;
+use Headgate\Laravel\Signing\Keyring;
 use Illuminate\Broadcasting\Broadcasters\Broadcaster;
 use Illuminate\Broadcasting\Broadcasters\UsePusherChannelConventions;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Http\Request;
+use InvalidArgumentException;
 use stdClass;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
@@ -24,25 +30,52 @@ final class HeadgateBroadcaster extends Broadcaster
 
     private const CHANNEL = 'headgate.channel';
     private const PRESENCE = 'presence-';
-    private const MAX_SOCKET = 255;
 
     /**
      * @param Closure(): Publisher $publisher
+     * @param Closure(): Keyring $keys
      */
-    public function __construct(private readonly Closure $publisher)
-    {
+    public function __construct(
+        private readonly Closure $publisher,
+        private readonly Closure $keys,
+        private readonly Users $users,
+    ) {
     }
 
     /**
-     * May the request's user join the channel that it names? For the framework's own `/broadcasting/auth`.
+     * What the framework's own `/broadcasting/auth` answers to a page: the permission to join, which it hands to the
+     * gateway, in the form of Pusher's.
      *
-     * @param Request $request
+     * @param Request $request with `channel_name` and `socket_id`
+     *
+     * @return array<string, string> `auth`, and `channel_data` of a presence channel
      *
      * @throws AccessDeniedHttpException
      */
-    public function auth($request): mixed
+    public function auth($request): array
     {
-        return $this->authorize($request, (string) $request->input('channel_name'));
+        $channel = $request->input('channel_name');
+        $socket = $request->input('socket_id');
+
+        if (! is_string($channel) || ! is_string($socket) || SocketId::session($socket) === null) {
+            throw new AccessDeniedHttpException('It takes a channel_name, and as socket_id the id of a session.');
+        }
+
+        $user = $this->retrieveUser($request, $this->normalizeChannelName($channel));
+
+        // Headgate knows users by their ids alone: that of another guard's user may be somebody else's.
+        if ($user === null || ! $this->users->has($user)) {
+            throw new AccessDeniedHttpException();
+        }
+
+        $member = ((array) $this->authorize($request, $channel))['member'] ?? null;
+        $data = $member === null ? [] : ['channel_data' => Json::encode(
+            ['user_id' => $member['id']] + (isset($member['info']) ? ['user_info' => $member['info']] : []),
+        )];
+        $keys = ($this->keys)();
+        $signature = ChannelSignature::of($keys->current(), $socket, $channel, $data['channel_data'] ?? null);
+
+        return ['auth' => "{$keys->keyId}:{$signature}"] + $data;
     }
 
     /**
@@ -56,7 +89,7 @@ final class HeadgateBroadcaster extends Broadcaster
     {
         $name = $this->normalizeChannelName($channel);
 
-        if (! $this->isGuardedChannel($channel) || ! $this->retrieveUser($request, $name)) {
+        if (! $this->isGuardedChannel($channel) || ! $this->canBe($channel) || ! $this->retrieveUser($request, $name)) {
             throw new AccessDeniedHttpException();
         }
 
@@ -96,10 +129,11 @@ final class HeadgateBroadcaster extends Broadcaster
         unset($payload['socket']);
 
         try {
-            foreach ($this->formatChannels($channels) as $channel) {
+            ($this->publisher)()->publishMany(array_map(
                 // An event without properties is an empty map, not an empty list.
-                ($this->publisher)()->publish(Publication::toChannel($channel, (object) $payload, $event, $except));
-            }
+                static fn (string $channel) => Publication::toChannel($channel, (object) $payload, $event, $except),
+                array_values($this->formatChannels($channels)),
+            ));
         } catch (RequestFailed $error) {
             throw new BroadcastException("Headgate: {$error->getMessage()}", 0, $error);
         }
@@ -128,11 +162,24 @@ final class HeadgateBroadcaster extends Broadcaster
     }
 
     /**
+     * Whether there can be a channel of this name. One with a colon could be signed for another with channel data.
+     */
+    private function canBe(string $channel): bool
+    {
+        try {
+            Topic::channel($channel);
+        } catch (InvalidArgumentException) {
+            return false;
+        }
+
+        return true;
+    }
+
+    /**
      * The session of `toOthers()`. It is what a browser wrote into X-Socket-ID, so it may be anything.
      */
     private function excepted(mixed $value): ?string
     {
-        return is_string($value) && $value !== '' && mb_check_encoding($value, 'UTF-8')
-            && mb_strlen($value, 'UTF-8') <= self::MAX_SOCKET ? $value : null;
+        return is_string($value) ? SocketId::session($value) : null;
     }
 }

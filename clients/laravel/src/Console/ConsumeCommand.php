@@ -42,7 +42,7 @@ final class ConsumeCommand extends Command
     public function handle(Connection $redis, Log $log, Cache $cache, ExceptionHandler $exceptions): int
     {
         $group = new Group($redis, $log, (string) $this->option('group'));
-        $leases = new Leases($redis, $log, $group->name, $this->worker(), max(1, (int) $this->option('lease')));
+        $leases = new Leases($redis, $log, $group->name, $this->worker(), $this->leaseSeconds());
         $consumer = $this->laravel->make(Consumer::class, [
             'log' => $log,
             'group' => $group,
@@ -111,8 +111,9 @@ final class ConsumeCommand extends Command
     private function turn(Consumer $consumer, ExceptionHandler $exceptions, int $most): ?int
     {
         $this->laravel->forgetScopedInstances();
-        // Redis takes 0 for ever.
-        $wait = $this->option('stop-when-empty') ? 1 : self::WAIT_MILLISECONDS;
+        // Redis takes 0 for ever. Leases are renewed between waits: none may be as long as they last.
+        $longest = min(self::WAIT_MILLISECONDS, intdiv(1_000 * $this->leaseSeconds(), 4));
+        $wait = $this->option('stop-when-empty') ? 1 : $longest;
 
         try {
             return $consumer->turn(max(1, (int) $this->option('count')), $wait, $most);
@@ -144,6 +145,11 @@ final class ConsumeCommand extends Command
         foreach ([SIGTERM, SIGINT, SIGQUIT] as $signal) {
             pcntl_signal($signal, $handler);
         }
+    }
+
+    private function leaseSeconds(): int
+    {
+        return max(1, (int) $this->option('lease'));
     }
 
     private function worker(): string

@@ -13,8 +13,11 @@ use Illuminate\Support\Facades\Facade;
  * @method static string toUser(int|string $user, mixed $message)
  * @method static string toChannel(string $channel, mixed $message, ?string $event = null, ?string $except = null)
  * @method static string publish(\Headgate\Laravel\Publishing\Publication $publication)
+ * @method static array publishMany(iterable $publications)
  * @method static string disconnect(string $session, int $code = 3500, string $reason = '')
  * @method static string disconnectUser(int|string $user, int $code = 3500, string $reason = '')
+ * @method static string unsubscribe(string $session, string $channel, string $reason = '')
+ * @method static string unsubscribeUser(int|string $user, string $channel, string $reason = '')
  * @method static \Illuminate\Support\LazyCollection sessions(int|string|null $user = null, ?string $channel = null)
  * @method static string connectionToken(\Illuminate\Contracts\Auth\Authenticatable $user)
  * @method static void onMessage(string $type, callable|string $handler)
@@ -24,6 +27,8 @@ use Illuminate\Support\Facades\Facade;
  * @method static void assertSentToChannel(string $channel, ?\Closure $wanted = null)
  * @method static void assertDisconnected(string $session)
  * @method static void assertUserDisconnected(int|string $user)
+ * @method static void assertUnsubscribed(string $session, string $channel)
+ * @method static void assertUserUnsubscribed(int|string $user, string $channel)
  * @method static void assertNothingPublished()
  *
  * @see Manager

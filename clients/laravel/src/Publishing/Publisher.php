@@ -19,4 +19,17 @@ interface Publisher
      * @throws ConfigurationException
      */
     public function publish(Publication $publication): string;
+
+    /**
+     * Publish several in their order, and give the ids of their entries. If it fails, some of them may have been
+     * published.
+     *
+     * @param list<Publication> $publications
+     *
+     * @return list<string>
+     *
+     * @throws RequestFailed
+     * @throws ConfigurationException
+     */
+    public function publishMany(array $publications): array;
 }

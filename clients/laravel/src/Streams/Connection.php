@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel\Streams;
 
+use Closure;
 use Headgate\Laravel\Exceptions\ConfigurationException;
 use Headgate\Laravel\Exceptions\RequestFailed;
 use Illuminate\Contracts\Redis\Factory;
@@ -11,6 +12,10 @@ use Illuminate\Redis\Connections\Connection as RedisConnection;
 use Illuminate\Redis\Connections\PhpRedisClusterConnection;
 use Illuminate\Redis\Connections\PhpRedisConnection;
 use Illuminate\Redis\Connections\PredisClusterConnection;
+use Predis\Command\RawCommand;
+use Predis\Pipeline\Pipeline;
+use Predis\Response\ServerException;
+use Redis;
 use Throwable;
 
 /**
@@ -35,11 +40,40 @@ final class Connection
      */
     public function command(array $command): mixed
     {
+        return $this->answers($command[0], fn (RedisConnection $redis): array => $redis instanceof PhpRedisConnection
+            ? $this->throughPhpRedis($redis, $command)
+            : $this->throughPredis($redis, $command));
+    }
+
+    /**
+     * What Redis answers to each of several commands that are sent together.
+     *
+     * @param non-empty-list<list<string>> $commands
+     *
+     * @return list<mixed>
+     *
+     * @throws RequestFailed when Redis is away, or answers an error to one of them; the others may have been done
+     * @throws ConfigurationException
+     */
+    public function pipeline(array $commands): array
+    {
+        if (count($commands) === 1) {
+            return [$this->command($commands[0])];
+        }
+
+        return $this->answers($commands[0][0], fn (RedisConnection $redis): array =>
+            $redis instanceof PhpRedisConnection
+                ? $this->togetherThroughPhpRedis($redis, $commands)
+                : $this->togetherThroughPredis($redis, $commands));
+    }
+
+    /**
+     * @param Closure(RedisConnection): array{mixed, ?string} $send gives what was answered, or an error
+     */
+    private function answers(string $what, Closure $send): mixed
+    {
         try {
-            $connection = $this->connection();
-            [$answer, $error] = $connection instanceof PhpRedisConnection
-                ? $this->throughPhpRedis($connection, $command)
-                : $this->throughPredis($connection, $command);
+            [$answer, $error] = $send($this->connection());
         } catch (ConfigurationException $failure) {
             throw $failure;
         } catch (Throwable $failure) {
@@ -48,7 +82,7 @@ final class Connection
         }
 
         if ($error !== null) {
-            throw new RequestFailed("Redis refused {$command[0]}: {$error}");
+            throw new RequestFailed("Redis refused {$what}: {$error}");
         }
 
         return $answer;
@@ -96,5 +130,40 @@ final class Connection
         $answer = $connection->client()->executeRaw($command, $failed);
 
         return $failed ? [null, $answer] : [$answer, null];
+    }
+
+    /**
+     * @param list<list<string>> $commands
+     *
+     * @return array{list<mixed>, ?string}
+     */
+    private function togetherThroughPhpRedis(PhpRedisConnection $connection, array $commands): array
+    {
+        $connection->client()->clearLastError();
+        $answers = $connection->pipeline(static function (Redis $pipeline) use ($commands): void {
+            foreach ($commands as $command) {
+                $pipeline->rawCommand(...$command);
+            }
+        });
+
+        return [$answers, in_array(false, $answers, true) ? $connection->client()->getLastError() : null];
+    }
+
+    /**
+     * @param list<list<string>> $commands
+     *
+     * @return array{?list<mixed>, ?string}
+     */
+    private function togetherThroughPredis(RedisConnection $connection, array $commands): array
+    {
+        try {
+            return [$connection->client()->pipeline(static function (Pipeline $pipeline) use ($commands): void {
+                foreach ($commands as $command) {
+                    $pipeline->executeCommand(RawCommand::create(...$command));
+                }
+            }), null];
+        } catch (ServerException $error) {
+            return [null, $error->getMessage()];
+        }
     }
 }

@@ -27,11 +27,22 @@ final class Consumer
     private const PAUSE_MICROSECONDS = 100_000;
     private const LONGEST_PAUSE_MICROSECONDS = 5_000_000;
 
+    /**
+     * Entries that were handled are acknowledged together, since with `appendfsync always` each time waits for the
+     * disk: when the first of them has waited so long, and at the latest with the turn. If the worker dies before,
+     * they are handled again.
+     */
+    private const ACKNOWLEDGED_WITHIN_NANOSECONDS = 20_000_000;
+
     /** @var array<int, string> by partition, up to where what is pending was read; none when that is done */
     private array $cursors = [];
 
     /** @var array<int, int> the leases under which partitions have been read */
     private array $known = [];
+
+    /** @var array<int, list<string>> by partition, entries that are done with and not acknowledged */
+    private array $done = [];
+    private int $doneSince = 0;
 
     private bool $stopping = false;
     private bool $idle = false;
@@ -68,7 +79,6 @@ final class Consumer
     {
         $this->lead();
         $settled = 0;
-        $skipped = [];
 
         $entries = $this->read($count, $milliseconds);
         $this->idle = $entries === [];
@@ -85,13 +95,15 @@ final class Consumer
             if ($this->concerns($fields)) {
                 $settled += (int) $this->settle($partition, $id, $fields, $again);
             } else {
-                $skipped[$partition][] = $id;
+                $this->done($partition, $id);
+            }
+
+            if ($this->done !== [] && hrtime(true) - $this->doneSince > self::ACKNOWLEDGED_WITHIN_NANOSECONDS) {
+                $this->acknowledge();
             }
         }
 
-        foreach ($skipped as $partition => $ids) {
-            $this->group->acknowledge($partition, $ids);
-        }
+        $this->acknowledge();
 
         return $settled;
     }
@@ -110,6 +122,7 @@ final class Consumer
     public function forget(): void
     {
         $this->known = [];
+        $this->done = [];
     }
 
     /**
@@ -255,17 +268,31 @@ final class Consumer
      */
     private function finish(int $partition, string $id, array $following, bool $attempted): bool
     {
-        foreach ($following as [$topic, $fields]) {
-            $this->log->append($topic, $fields);
-        }
-
-        $this->group->acknowledge($partition, [$id]);
+        $this->log->append($following);
+        $this->done($partition, $id);
 
         if ($attempted) {
+            // At once: if what comes next ends the worker, this is not to count as an attempt at it again.
+            $this->acknowledge();
             $this->group->forget($partition, $id);
         }
 
         return true;
+    }
+
+    private function done(int $partition, string $id): void
+    {
+        $this->doneSince = $this->done === [] ? hrtime(true) : $this->doneSince;
+        $this->done[$partition][] = $id;
+    }
+
+    /**
+     * @throws RequestFailed
+     */
+    private function acknowledge(): void
+    {
+        $this->group->acknowledge($this->done);
+        $this->done = [];
     }
 
     /**
@@ -291,6 +318,8 @@ final class Consumer
     private function pause(int $partition, int $attempts): bool
     {
         $pause = min(self::PAUSE_MICROSECONDS * 2 ** ($attempts - 1), self::LONGEST_PAUSE_MICROSECONDS);
+
+        $this->acknowledge();
 
         if (! $this->stopping) {
             usleep((int) $pause);

@@ -5,7 +5,11 @@ declare(strict_types=1);
 namespace Headgate\Laravel\Streams;
 
 use DateTimeImmutable;
+use Headgate\Laravel\Events\ChannelEvent;
+use Headgate\Laravel\Events\ChannelSubscribed;
+use Headgate\Laravel\Events\ChannelUnsubscribed;
 use Headgate\Laravel\Events\ConnectionClosed;
+use Headgate\Laravel\Events\ConnectionEvent;
 use Headgate\Laravel\Events\ConnectionOpened;
 use Headgate\Laravel\Events\ConnectionResumed;
 use Headgate\Laravel\Events\MessageReceived;
@@ -26,6 +30,10 @@ final class Dispatcher
         InboundEntry::OPENED => ConnectionOpened::class,
         InboundEntry::RESUMED => ConnectionResumed::class,
         InboundEntry::CLOSED => ConnectionClosed::class,
+    ];
+    private const CHANNELS = [
+        InboundEntry::SUBSCRIBED => ChannelSubscribed::class,
+        InboundEntry::UNSUBSCRIBED => ChannelUnsubscribed::class,
     ];
 
     public function __construct(
@@ -49,21 +57,36 @@ final class Dispatcher
                 return $this->message($entry);
             }
 
-            $class = self::CONNECTIONS[$entry->type];
-            $this->events->dispatch(new $class(
-                $entry->id,
-                $entry->session,
-                $entry->user === '' ? null : $entry->user,
-                DateTimeImmutable::createFromFormat('U.v', sprintf(
-                    '%d.%03d',
-                    intdiv($entry->milliseconds, 1000),
-                    $entry->milliseconds % 1000,
-                )),
-                (string) ($entry->data['reason'] ?? ''),
-            ));
+            $this->events->dispatch($this->event($entry));
 
             return [];
         });
+    }
+
+    /**
+     * @throws InvalidEntry
+     */
+    private function event(InboundEntry $entry): ConnectionEvent|ChannelEvent
+    {
+        $user = $entry->user === '' ? null : $entry->user;
+        $reason = (string) ($entry->data['reason'] ?? '');
+        $at = DateTimeImmutable::createFromFormat('U.v', sprintf(
+            '%d.%03d',
+            intdiv($entry->milliseconds, 1000),
+            $entry->milliseconds % 1000,
+        ));
+
+        if (isset(self::CONNECTIONS[$entry->type])) {
+            return new (self::CONNECTIONS[$entry->type])($entry->id, $entry->session, $user, $at, $reason);
+        }
+
+        if (! is_string($entry->data['channel'] ?? null)) {
+            throw new InvalidEntry("{$entry->type} names no channel");
+        }
+
+        $channel = $entry->data['channel'];
+
+        return new (self::CHANNELS[$entry->type])($entry->id, $entry->session, $user, $channel, $at, $reason);
     }
 
     /**

@@ -23,6 +23,28 @@ final class Group
         return redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
         LUA;
 
+    /**
+     * KEYS: the log, its attempts. ARGV: 1 group, 2 the consumer that stays. In one step, so that nothing is read by a
+     * consumer between the look at it and its end, which would take its pending entries along.
+     */
+    private const PRUNE = <<<'LUA'
+        local pruned={0,0}
+        for _,flat in ipairs(redis.call('XINFO','CONSUMERS',KEYS[1],ARGV[1])) do
+            local consumer={}
+            for i=1,#flat,2 do consumer[flat[i]]=flat[i+1] end
+            if consumer.name~=ARGV[2] and consumer.pending==0 then
+                redis.call('XGROUP','DELCONSUMER',KEYS[1],ARGV[1],consumer.name)
+                pruned[1]=pruned[1]+1
+            end
+        end
+        for _,id in ipairs(redis.call('HKEYS',KEYS[2])) do
+            if #redis.call('XPENDING',KEYS[1],ARGV[1],id,id,1)==0 then
+                pruned[2]=pruned[2]+redis.call('HDEL',KEYS[2],id)
+            end
+        end
+        return pruned
+        LUA;
+
     public function __construct(
         private readonly Connection $redis,
         private readonly Log $log,
@@ -83,13 +105,21 @@ final class Group
     }
 
     /**
-     * @param list<string> $ids
+     * @param array<int, list<string>> $ids by partition
      *
      * @throws RequestFailed
      */
-    public function acknowledge(int $partition, array $ids): void
+    public function acknowledge(array $ids): void
     {
-        $this->redis->command(['XACK', $this->log->inbound($partition), $this->name, ...$ids]);
+        $commands = [];
+
+        foreach ($ids as $partition => $own) {
+            $commands[] = ['XACK', $this->log->inbound($partition), $this->name, ...$own];
+        }
+
+        if ($commands !== []) {
+            $this->redis->pipeline($commands);
+        }
     }
 
     /**
@@ -137,6 +167,30 @@ final class Group
 
         $keys = [$log, "{$log}:dead", $this->attempts($partition)];
         $this->redis->command(['EVAL', self::BURY, '3', ...$keys, $this->name, $id, ...$letter]);
+    }
+
+    /**
+     * Remove what workers left behind that nobody needs: consumers without pending entries but the workers' own, and
+     * attempts at entries that are settled.
+     *
+     * @return array{int, int} how many of each
+     *
+     * @throws RequestFailed
+     */
+    public function prune(int $partition): array
+    {
+        $keys = [$this->log->inbound($partition), $this->attempts($partition)];
+
+        try {
+            return $this->redis->command(['EVAL', self::PRUNE, '2', ...$keys, $this->name, self::CONSUMER]);
+        } catch (RequestFailed $error) {
+            // There is no such group, or no log yet.
+            if (preg_match('/NOGROUP|no such key/i', $error->getMessage()) === 1) {
+                return [0, 0];
+            }
+
+            throw $error;
+        }
     }
 
     /**

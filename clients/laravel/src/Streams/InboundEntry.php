@@ -16,7 +16,12 @@ final class InboundEntry
     public const CLOSED = 'session.closed';
     public const MESSAGE = 'message.received';
 
-    public const TYPES = [self::OPENED, self::RESUMED, self::CLOSED, self::MESSAGE];
+    public const SUBSCRIBED = 'channel.subscribed';
+    public const UNSUBSCRIBED = 'channel.unsubscribed';
+
+    public const TYPES = [
+        self::OPENED, self::RESUMED, self::CLOSED, self::MESSAGE, self::SUBSCRIBED, self::UNSUBSCRIBED,
+    ];
 
     private const VERSION = 1;
     private const JSON = 'application/json';

@@ -24,22 +24,30 @@ final class Log
     }
 
     /**
-     * Append an entry to the partition of its topic; gives the stream's id once Redis has confirmed it.
+     * Append entries, each to the partition of its topic, in one pipeline; returns once Redis has confirmed all.
      *
-     * @param list<string> $fields
+     * @param list<array{string, list<string>}> $entries topic and fields of each
      *
-     * @throws RequestFailed
+     * @throws RequestFailed after which some of them may be in the log
      * @throws ConfigurationException
      */
-    public function append(string $topic, array $fields): string
+    public function append(array $entries): void
     {
-        $answer = $this->redis->command(['XADD', $this->outbound($topic), '*', ...$fields]);
-
-        if (! is_string($answer) || preg_match('/^\d+-\d+$/D', $answer) !== 1) {
-            throw new RequestFailed('Redis answered XADD with something else than an id.');
+        if ($entries === []) {
+            return;
         }
 
-        return $answer;
+        $commands = [];
+
+        foreach ($entries as [$topic, $fields]) {
+            $commands[] = ['XADD', $this->outbound($topic), '*', ...$fields];
+        }
+
+        foreach ($this->redis->pipeline($commands) as $answer) {
+            if (! is_string($answer) || preg_match('/^\d+-\d+$/D', $answer) !== 1) {
+                throw new RequestFailed('Redis answered XADD with something else than an id.');
+            }
+        }
     }
 
     /**

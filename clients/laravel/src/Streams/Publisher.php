@@ -24,14 +24,27 @@ final class Publisher implements PublisherContract
 
     public function publish(Publication $publication): string
     {
+        return $this->publishMany([$publication])[0];
+    }
+
+    /**
+     * In one pipeline.
+     */
+    public function publishMany(array $publications): array
+    {
         $now = (int) (microtime(true) * 1000);
-        $id = $publication->key === null
-            ? Ids::uuid7($now, random_bytes(10))
-            : Ids::derived($this->keyId, "api/{$publication->key}");
+        $origin = $this->origins->current();
+        [$ids, $entries] = [[], []];
 
-        $fields = Entry::fields($publication, $id, $now, $this->origins->current());
-        $this->log->append($publication->topic->toString(), $fields);
+        foreach ($publications as $publication) {
+            $ids[] = $id = $publication->key === null
+                ? Ids::uuid7($now, random_bytes(10))
+                : Ids::derived($this->keyId, "api/{$publication->key}");
+            $entries[] = [$publication->topic->toString(), Entry::fields($publication, $id, $now, $origin)];
+        }
 
-        return $id;
+        $this->log->append($entries);
+
+        return $ids;
     }
 }

@@ -9,6 +9,7 @@ use Headgate\Laravel\Headgate;
 use Headgate\Laravel\Publishing\Publication;
 use Headgate\Laravel\Publishing\Publisher;
 use Headgate\Laravel\Publishing\Topic;
+use Headgate\Laravel\Streams\Ids;
 use Illuminate\Contracts\Config\Repository;
 use Illuminate\Contracts\Container\Container;
 use Illuminate\Support\LazyCollection;
@@ -23,6 +24,9 @@ final class HeadgateFake extends Headgate
 {
     private Recorder $recorder;
 
+    /** @var list<array{string, string}> topic and channel of each that was taken away */
+    private array $unsubscribed = [];
+
     public function __construct(Container $container, Repository $config)
     {
         parent::__construct($container, $config);
@@ -33,6 +37,16 @@ final class HeadgateFake extends Headgate
     public function publisher(?string $via = null): Publisher
     {
         return $this->recorder;
+    }
+
+    public function unsubscribe(string $session, string $channel, string $reason = ''): string
+    {
+        return $this->takeAway(Topic::session($session), $channel);
+    }
+
+    public function unsubscribeUser(int|string $user, string $channel, string $reason = ''): string
+    {
+        return $this->takeAway(Topic::user($user), $channel);
     }
 
     public function sessions(int|string|null $user = null, ?string $channel = null): LazyCollection
@@ -84,6 +98,32 @@ final class HeadgateFake extends Headgate
     public function assertUserDisconnected(int|string $user): void
     {
         $this->assertEnded(Topic::user($user));
+    }
+
+    public function assertUnsubscribed(string $session, string $channel): void
+    {
+        $this->assertTakenAway(Topic::session($session), $channel);
+    }
+
+    public function assertUserUnsubscribed(int|string $user, string $channel): void
+    {
+        $this->assertTakenAway(Topic::user($user), $channel);
+    }
+
+    private function takeAway(Topic $topic, string $channel): string
+    {
+        $this->unsubscribed[] = [$topic->toString(), $channel];
+
+        return Ids::uuid7((int) (microtime(true) * 1000), random_bytes(10));
+    }
+
+    private function assertTakenAway(Topic $topic, string $channel): void
+    {
+        Assert::assertContains(
+            [$topic->toString(), $channel],
+            $this->unsubscribed,
+            "{$channel} was not taken away from {$topic->toString()}.",
+        );
     }
 
     private function assertSent(Topic $topic, ?Closure $wanted): void

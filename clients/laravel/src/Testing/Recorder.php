@@ -23,6 +23,11 @@ final class Recorder implements Publisher
         return Ids::uuid7((int) (microtime(true) * 1000), random_bytes(10));
     }
 
+    public function publishMany(array $publications): array
+    {
+        return array_map([$this, 'publish'], $publications);
+    }
+
     /**
      * @return list<Publication>
      */

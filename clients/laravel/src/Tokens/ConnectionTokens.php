@@ -6,6 +6,7 @@ namespace Headgate\Laravel\Tokens;
 
 use Headgate\Laravel\Signing\Keyring;
 use JsonException;
+use SensitiveParameter;
 
 /**
  * Short-lived tokens with which a page connects: JSON Web Tokens (RFC 7519) under a key of their own.
@@ -36,9 +37,28 @@ final class ConnectionTokens
             'exp' => $now + $this->lifetime,
             'jti' => bin2hex(random_bytes(8)),
         ];
-        $signed = self::encode($this->header($this->keys->keyId)) . '.' . self::encode(self::json($claims));
 
-        return $signed . '.' . self::encode(self::mac($signed, $this->keys->current()));
+        return self::signed($claims, $this->keys->keyId, $this->keys->current());
+    }
+
+    /**
+     * Claims as a token under the key that a secret gives.
+     *
+     * @param array<string, int|string> $claims
+     */
+    public static function signed(array $claims, string $keyId, #[SensitiveParameter] string $secret): string
+    {
+        $signed = self::encode(self::header($keyId)) . '.' . self::encode(self::json($claims));
+
+        return $signed . '.' . self::encode(self::mac($signed, self::key($secret)));
+    }
+
+    /**
+     * The key of tokens, 32 bytes.
+     */
+    public static function key(#[SensitiveParameter] string $secret): string
+    {
+        return hash_hkdf('sha256', $secret, 32, self::PURPOSE);
     }
 
     /**
@@ -56,11 +76,11 @@ final class ConnectionTokens
         $keyId = self::map($header)['kid'] ?? null;
         $secret = is_string($keyId) ? $this->keys->find($keyId) : null;
 
-        if ($secret === null || $header !== $this->header($keyId)) {
+        if ($secret === null || $header !== self::header($keyId)) {
             return null;
         }
 
-        if (! hash_equals(self::mac("{$parts[0]}.{$parts[1]}", $secret), $mac)) {
+        if (! hash_equals(self::mac("{$parts[0]}.{$parts[1]}", self::key($secret)), $mac)) {
             return null;
         }
 
@@ -70,14 +90,14 @@ final class ConnectionTokens
         return $audience === self::AUDIENCE && is_string($user) && is_int($end) && time() < $end ? $user : null;
     }
 
-    private function header(string $keyId): string
+    private static function header(string $keyId): string
     {
         return self::json(['alg' => 'HS256', 'typ' => self::TYPE, 'kid' => $keyId]);
     }
 
-    private static function mac(string $signed, string $secret): string
+    private static function mac(string $signed, #[SensitiveParameter] string $key): string
     {
-        return hash_hmac('sha256', $signed, hash_hkdf('sha256', $secret, 32, self::PURPOSE), true);
+        return hash_hmac('sha256', $signed, $key, true);
     }
 
     /**

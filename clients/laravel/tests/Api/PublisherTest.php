@@ -81,6 +81,81 @@ final class PublisherTest extends TestCase
         $this->assertSame(['order-12'], last($this->requests())->header('Idempotency-Key'));
     }
 
+    /** Those of a kind that follow one another are one request, in their order; one that has a key is alone. */
+    public function testSeveralAreBatches(): void
+    {
+        Http::fakeSequence()
+            ->push(['results' => [['success' => true, 'id' => 'one'], ['success' => true, 'id' => 'two']]])
+            ->push(['id' => 'three'])
+            ->push(['id' => 'four'])
+            ->push(['id' => 'five']);
+
+        $ids = Headgate::publishMany([
+            Publication::toUser(7, 'a'),
+            Publication::toUser(8, 'b'),
+            Publication::toUser(9, 'c')->once('c'),
+            Publication::toUser(9, 'd'),
+            Publication::toChannel('room', 'e'),
+        ]);
+
+        $this->assertSame(['one', 'two', 'three', 'four', 'five'], $ids);
+        $this->assertSame([
+            ['/send-to-user/batch', '{"batch":[{"userId":"7","message":"a"},{"userId":"8","message":"b"}]}'],
+            ['/send-to-user', '{"userId":"9","message":"c"}'],
+            ['/send-to-user', '{"userId":"9","message":"d"}'],
+            ['/broadcast-to-channel', '{"channel":"room","message":"e"}'],
+        ], array_map(static fn (Request $request): array => [
+            parse_url($request->url(), PHP_URL_PATH),
+            $request->body(),
+        ], $this->requests()));
+        $this->assertSigned($this->requests()[0], '/send-to-user/batch');
+        $this->assertSame(['c'], $this->requests()[1]->header('Idempotency-Key'));
+    }
+
+    private static function items(Request $request): int
+    {
+        return count(json_decode($request->body(), true)['batch'] ?? [1]);
+    }
+
+    /** A batch is no longer than the API takes, in publications and in bytes. */
+    public function testBatchesAreBounded(): void
+    {
+        Http::fake(static fn (Request $request) => Http::response([
+            'id' => 'alone',
+            'results' => array_fill(0, self::items($request), ['success' => true, 'id' => 'an-id']),
+        ]));
+        $long = str_repeat('x', 130_000);
+
+        Headgate::publishMany(array_fill(0, 201, Publication::toUser(7, 'a')));
+        Headgate::publishMany(array_fill(0, 3, Publication::toUser(7, $long)));
+
+        $this->assertSame(
+            [100, 100, 1, 2, 1],
+            array_map(static fn (Request $request): int => self::items($request), $this->requests()),
+        );
+    }
+
+    /** An item that was not taken is told as it would be alone. */
+    public function testAnItemThatIsRefusedIsTold(): void
+    {
+        $taken = ['success' => true, 'id' => 'an-id'];
+        Http::fakeSequence()
+            ->push(['results' => [$taken, ['success' => false, 'status' => 404, 'error' => 'Session not found']]])
+            ->push(['results' => [$taken, ['success' => false, 'status' => 503, 'error' => 'the log is away']]]);
+        $two = [Publication::toSession('here', 'a'), Publication::toSession('gone', 'a')];
+
+        try {
+            Headgate::publishMany($two);
+            $this->fail('it was published');
+        } catch (UnknownSession $error) {
+            $this->assertStringContainsString('gone', $error->getMessage());
+        }
+
+        $this->expectException(RequestFailed::class);
+        $this->expectExceptionMessage('the log is away');
+        Headgate::publishMany($two);
+    }
+
     /** After a 503 the same publication is asked for once more, under its key and a signature of its own. */
     public function testAskingAgainIsTheSamePublication(): void
     {
@@ -159,5 +234,20 @@ final class PublisherTest extends TestCase
         $this->assertSame(1767225600, $sessions[0]->connectedAt->getTimestamp());
         $this->assertSigned($this->requests()[0], '/sessions?user=7');
         $this->assertSigned($this->requests()[1], '/sessions?user=7&cursor=cursor%2F1');
+    }
+
+    /** Taking a channel away is one signed request with a key; a session that is not live is told. */
+    public function testChannelsAreTakenAway(): void
+    {
+        Http::fakeSequence()->push(['success' => true, 'id' => 'an-id'])->push(['error' => 'Session not found'], 404);
+
+        $this->assertSame('an-id', Headgate::unsubscribeUser(7, 'room', 'be quiet'));
+        $request = $this->requests()[0];
+        $this->assertSame('{"userId":"7","channel":"room","reason":"be quiet"}', $request->body());
+        $this->assertSigned($request, '/unsubscribe');
+        $this->assertTrue($request->hasHeader('Idempotency-Key'));
+
+        $this->expectException(UnknownSession::class);
+        Headgate::unsubscribe('gone', 'room');
     }
 }

@@ -41,16 +41,19 @@ final class BroadcastTest extends TestCase
     /** toOthers() leaves out the session that the page named in X-Socket-ID, and nothing of it is in the data. */
     public function testToOthersLeavesTheSenderOut(): void
     {
-        $this->post('/api/demo/ship/7', [], ['X-Socket-ID' => self::SESSION])->assertNoContent();
+        foreach ([self::SESSION, '117666445273889294.9428386096135312328'] as $socket) {
+            $this->raw('default', ['DEL', 'hg:{out:0}', 'hg:{out:1}', 'hg:{out:2}', 'hg:{out:3}']);
+            $this->post('/api/demo/ship/7', [], ['X-Socket-ID' => $socket])->assertNoContent();
 
-        $data = json_decode($this->entry()['data'], true);
-        $this->assertSame([self::SESSION, ['order' => 7]], [$data['exclude'], $data['frame']['data']]);
+            $data = json_decode($this->entry()['data'], true);
+            $this->assertSame([self::SESSION, ['order' => 7]], [$data['exclude'], $data['frame']['data']]);
+        }
     }
 
     /** An X-Socket-ID that can be no session leaves nobody out. */
     public function testASocketThatIsNoneLeavesNobodyOut(): void
     {
-        $this->post('/api/demo/ship/7', [], ['X-Socket-ID' => str_repeat('s', 256)])->assertNoContent();
+        $this->post('/api/demo/ship/7', [], ['X-Socket-ID' => 'no session'])->assertNoContent();
 
         $this->assertNull(json_decode($this->entry()['data'], true)['exclude']);
     }

@@ -4,6 +4,9 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel\Tests\Http;
 
+use Headgate\Laravel\Events\ChannelEvent;
+use Headgate\Laravel\Events\ChannelSubscribed;
+use Headgate\Laravel\Events\ChannelUnsubscribed;
 use Headgate\Laravel\Events\ConnectionClosed;
 use Headgate\Laravel\Events\ConnectionEvent;
 use Headgate\Laravel\Events\ConnectionOpened;
@@ -39,6 +42,26 @@ final class EventTest extends TestCase
         }
     }
 
+    /** So is what Headgate tells of a session in a channel. */
+    public function testSubscriptionsAreEvents(): void
+    {
+        Event::fake();
+        $classes = ['subscribed' => ChannelSubscribed::class, 'unsubscribed' => ChannelUnsubscribed::class];
+
+        foreach ($classes as $what => $class) {
+            $data = self::DATA + ['channel' => 'presence-room.1', 'reason' => 'closed'];
+            $this->headgate('/headgate/event', ['event' => "connection.{$what}", 'data' => $data], '7')
+                ->assertNoContent();
+
+            Event::assertDispatched($class, function (ChannelEvent $event): bool {
+                $this->assertSame(['event-1', self::SESSION, '7'], [$event->id, $event->session, $event->user]);
+                $this->assertSame('1767225600.250', $event->at->format('U.v'));
+
+                return [$event->channel, $event->reason] === ['presence-room.1', 'closed'];
+            });
+        }
+    }
+
     /** A session without a user has none. */
     public function testASessionMayHaveNoUser(): void
     {
@@ -66,6 +89,8 @@ final class EventTest extends TestCase
             ['event' => ['connection.opened'], 'data' => self::DATA],
             ['event' => 'connection.opened', 'data' => ['timestamp' => 'some day']],
             ['event' => 'connection.opened'],
+            ['event' => 'connection.subscribed', 'data' => self::DATA],
+            ['event' => 'connection.subscribed', 'data' => self::DATA + ['channel' => ['room']]],
             [],
         ];
 

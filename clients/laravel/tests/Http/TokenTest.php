@@ -85,6 +85,22 @@ final class TokenTest extends TestCase
         }
     }
 
+    /** Every token of the shared vectors is made as it says, and verifies unless it is over. */
+    public function testEveryVectorIsMadeAsItSays(): void
+    {
+        $cases = json_decode(file_get_contents(self::VECTORS . 'tokens.json'), true)['cases'];
+        $this->assertGreaterThanOrEqual(3, count($cases));
+
+        foreach ($cases as $one) {
+            ['key_id' => $keyId, 'secret' => $secret, 'claims' => $claims] = $one;
+            $this->assertSame($one['derived_key'], bin2hex(ConnectionTokens::key($secret)), $one['name']);
+            $this->assertSame($one['token'], ConnectionTokens::signed($claims, $keyId, $secret), $one['name']);
+
+            $user = (new ConnectionTokens(new Keyring($keyId, $secret), 60))->user($one['token']);
+            $this->assertSame($claims['exp'] > time() ? $claims['sub'] : null, $user, $one['name']);
+        }
+    }
+
     /** A token under a previous key verifies while that key is configured. */
     public function testAPreviousKeysTokenVerifies(): void
     {
@@ -114,6 +130,8 @@ final class TokenTest extends TestCase
     {
         $this->user();
         $admin = Admin::create(['name' => 'root']);
+        // As the middleware `auth:admin` does.
+        $this->app->make('auth')->shouldUse('admin');
 
         $this->expectException(ConfigurationException::class);
         Headgate::connectionToken($admin);

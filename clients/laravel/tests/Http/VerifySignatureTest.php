@@ -24,6 +24,24 @@ final class VerifySignatureTest extends TestCase
         return $this->headgate(self::URI, self::BODY, '7', $overrides, $secret, $age);
     }
 
+    /**
+     * The headers that sign the body to be sent now, with a nonce of their own.
+     *
+     * @return array<string, string>
+     */
+    private function signed(): array
+    {
+        $nonce = bin2hex(random_bytes(8));
+        $timestamp = (string) time();
+        $canonical = new Canonical('POST', self::URI, $timestamp, $nonce, self::SESSION, '7', self::BODY);
+
+        return [
+            Header::NONCE => $nonce,
+            Header::TIMESTAMP => $timestamp,
+            Header::SIGNATURE => $canonical->signature(self::SECRET),
+        ];
+    }
+
     /** A request that Headgate signed comes through, with its body untouched by TrimStrings. */
     public function testWhatHeadgateSignedComesThrough(): void
     {
@@ -57,9 +75,7 @@ final class VerifySignatureTest extends TestCase
     /** A signature over one body or target does not serve another. */
     public function testTheBodyAndTheTargetAreSigned(): void
     {
-        $nonce = bin2hex(random_bytes(8));
-        $canonical = new Canonical('POST', self::URI, (string) time(), $nonce, self::SESSION, '7', self::BODY);
-        $signed = [Header::NONCE => $nonce, Header::SIGNATURE => $canonical->signature(self::SECRET)];
+        $signed = $this->signed();
 
         $this->headgate(self::URI, self::BODY . ' ', '7', $signed)->assertStatus(401);
         $this->headgate(self::URI . '?a=1', self::BODY, '7', $signed)->assertStatus(401);
@@ -83,30 +99,21 @@ final class VerifySignatureTest extends TestCase
     /** A nonce counts once, and is remembered for 600 seconds. */
     public function testAReplayIsRefused(): void
     {
-        $nonce = bin2hex(random_bytes(8));
-        $timestamp = (string) time();
-        $canonical = new Canonical('POST', self::URI, $timestamp, $nonce, self::SESSION, '7', self::BODY);
-        $signed = [
-            Header::NONCE => $nonce,
-            Header::TIMESTAMP => $timestamp,
-            Header::SIGNATURE => $canonical->signature(self::SECRET),
-        ];
+        $signed = $this->signed();
 
         $this->assertSame([200, 401], [$this->send($signed)->status(), $this->send($signed)->status()]);
 
-        [$key] = $this->raw('default', ['KEYS', "*{$nonce}*"]);
+        [$key] = $this->raw('default', ['KEYS', "*{$signed[Header::NONCE]}*"]);
         $this->assertGreaterThan(590, $this->raw('default', ['TTL', $key]));
     }
 
     /** A forged request does not use up the nonce of a real one. */
     public function testAForgeryLeavesTheNonceAlone(): void
     {
-        $nonce = bin2hex(random_bytes(8));
-        $canonical = new Canonical('POST', self::URI, (string) time(), $nonce, self::SESSION, '7', self::BODY);
+        $signed = $this->signed();
 
-        $this->send([Header::NONCE => $nonce])->assertStatus(401);
-        $this->send([Header::NONCE => $nonce, Header::SIGNATURE => $canonical->signature(self::SECRET)])
-            ->assertStatus(200);
+        $this->send([Header::SIGNATURE => str_repeat('0', 64)] + $signed)->assertStatus(401);
+        $this->send($signed)->assertStatus(200);
     }
 
     /** A previous key still verifies while it is configured, and never signs. */

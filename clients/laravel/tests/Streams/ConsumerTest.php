@@ -18,16 +18,6 @@ final class ConsumerTest extends ConsumerTestCase
 {
     private const CHANNEL = ['channel' => 'presence-room.1', 'member' => true];
 
-    /** @param array<string, mixed> $options */
-    private function consume(array $options = []): void
-    {
-        $this->artisan('headgate:consume', $options + [
-            '--from-start' => true,
-            '--stop-when-empty' => true,
-            '--tries' => '2',
-        ])->assertExitCode(0)->run();
-    }
-
     /** @return array<string, array{string}> */
     public function clients(): array
     {

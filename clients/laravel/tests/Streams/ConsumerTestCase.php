@@ -20,6 +20,20 @@ abstract class ConsumerTestCase extends TestCase
     }
 
     /**
+     * Let one worker read all there is.
+     *
+     * @param array<string, mixed> $options
+     */
+    protected function consume(array $options = []): void
+    {
+        $this->artisan('headgate:consume', $options + [
+            '--from-start' => true,
+            '--stop-when-empty' => true,
+            '--tries' => '2',
+        ])->assertExitCode(0)->run();
+    }
+
+    /**
      * Append an entry; gives its id in the stream.
      *
      * @param array<string, mixed>|string $data

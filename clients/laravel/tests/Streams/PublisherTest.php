@@ -183,6 +183,55 @@ final class PublisherTest extends TestCase
         $this->assertSame([], $this->raw('elsewhere', ['KEYS', '*']));
     }
 
+    /**
+     * Several are entries in their order, in one round trip, each in the partition of its topic.
+     *
+     * @dataProvider clients
+     */
+    public function testSeveralArePublishedInTheirOrder(string $client): void
+    {
+        $this->through($client);
+        $publications = array_map(static fn (int $n) => Publication::toUser($n % 5, $n), range(0, 99));
+
+        $ids = Headgate::publishMany($publications);
+
+        $found = array_column($this->entries(), 'fields');
+        $this->assertCount(100, $found);
+        $this->assertSame([], array_diff($ids, array_column($found, 'id')));
+
+        foreach (range(0, 4) as $user) {
+            $own = array_filter($found, static fn (array $fields): bool => $fields['topic'] === "user:{$user}");
+            $this->assertSame(range($user, 99, 5), array_values(array_map(
+                static fn (array $fields): int => json_decode($fields['data'], true)['frame']['data'],
+                $own,
+            )));
+        }
+
+        $this->assertSame([], Headgate::publishMany([]));
+    }
+
+    /**
+     * If one of several is refused by Redis that is a failure, and the connection goes on.
+     *
+     * @dataProvider clients
+     */
+    public function testOneOfSeveralThatIsRefusedIsAFailure(string $client): void
+    {
+        $this->through($client);
+        $this->raw('default', ['SET', 'hg:{out:' . Partition::of('user:7', self::PARTITIONS) . '}', 'not a stream']);
+        $other = current(array_filter(range(0, 9), static fn (int $user): bool =>
+            Partition::of("user:{$user}", self::PARTITIONS) !== Partition::of('user:7', self::PARTITIONS)));
+
+        try {
+            Headgate::publishMany([Publication::toUser($other, 'a'), Publication::toUser(7, 'a')]);
+            $this->fail('it was taken for done');
+        } catch (RequestFailed $error) {
+            $this->assertStringContainsString('WRONGTYPE', $error->getMessage());
+        }
+
+        $this->assertNotSame('', Headgate::toUser($other, 'b'));
+    }
+
     /** The trace of the request goes on in the entry; its cause is only what Headgate has signed. */
     public function testAnEntryFollowsFromItsRequest(): void
     {

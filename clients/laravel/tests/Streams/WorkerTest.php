@@ -6,86 +6,18 @@ namespace Headgate\Laravel\Tests\Streams;
 
 use App\Models\Message;
 use Closure;
-use Illuminate\Support\Facades\DB;
-use Symfony\Component\Process\Process;
 
 /**
  * Workers as processes of their own, which end in every way.
  */
-final class WorkerTest extends ConsumerTestCase
+final class WorkerTest extends WorkerTestCase
 {
-    private string $database;
-
-    /** @var list<Process> */
-    private array $workers = [];
-
-    /** A database that the workers share with the test. */
-    protected function setUp(): void
-    {
-        parent::setUp();
-
-        $this->database = tempnam(sys_get_temp_dir(), 'headgate-worker-');
-        config(['database.connections.sqlite.database' => $this->database]);
-        DB::purge();
-        $this->artisan('migrate')->run();
-    }
-
-    protected function tearDown(): void
-    {
-        foreach ($this->workers as $worker) {
-            $worker->stop(0);
-        }
-
-        unlink($this->database);
-
-        parent::tearDown();
-    }
-
-    private function worker(string ...$options): Process
-    {
-        $command = [PHP_BINARY, 'artisan', 'headgate:consume', '--from-start', '--tries=2', '--lease=1', ...$options];
-        $worker = new Process($command, __DIR__ . '/../app', [
-            'DB_DATABASE' => $this->database,
-            'APP_PACKAGES_CACHE' => "{$this->database}.packages.php",
-            'APP_SERVICES_CACHE' => "{$this->database}.services.php",
-        ]);
-        $worker->start();
-
-        return $this->workers[] = $worker;
-    }
-
-    private function eventually(Closure $condition): void
-    {
-        $deadline = microtime(true) + 20;
-
-        while (! $condition()) {
-            $this->assertLessThan($deadline, microtime(true), 'it did not come to that: ' . $this->said());
-            usleep(20_000);
-        }
-    }
-
-    private function said(): string
-    {
-        $output = array_map(
-            static fn (Process $one): string => $one->getOutput() . $one->getErrorOutput(),
-            $this->workers,
-        );
-
-        return implode("\n", $output);
-    }
-
     private function begun(int $count): Closure
     {
         return static fn (): bool => Message::where('channel', 'slow')->count() === $count;
     }
 
-    /** @return list<string> the entries that were answered, in order */
-    private function answered(): array
-    {
-        return array_column(array_column($this->entries(), 'fields'), 'cause');
-    }
-
-    /** After a SIGKILL in the middle of a batch another worker goes on with the very entry, and then in order. */
+    /** After a SIGKILL in the middle of a batch another worker goes on with what was not acknowledged, in order. */
     public function testAKilledWorkersEntriesAreGoneOnWith(): void
     {
         foreach (['e1', 'e2', 'e3'] as $id) {
@@ -98,7 +30,8 @@ final class WorkerTest extends ConsumerTestCase
         $this->eventually($this->begun(1));
         $killed->signal(SIGKILL);
         $this->assertSame(['e1', 'e2', 'e3'], $this->answered());
-        $this->assertCount(2, $this->pending());
+        // What was handled within the last 20 ms may be among it.
+        $this->assertGreaterThanOrEqual(2, count($this->pending()));
 
         // The second time the message is there already, which its handler does not stand.
         Message::query()->delete();
@@ -169,7 +102,8 @@ final class WorkerTest extends ConsumerTestCase
 
         $this->eventually(fn (): bool => count($this->answered()) === 100 && $this->pending() === []);
 
-        foreach ($this->entries() as ['fields' => $fields]) {
+        // A lease that lapses on a busy machine repeats answers, which Headgate knows by their ids.
+        foreach (array_column(array_column($this->entries(), 'fields'), null, 'id') as $fields) {
             $answered[$fields['session']][] = $fields['cause'];
         }
 

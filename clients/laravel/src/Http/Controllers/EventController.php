@@ -6,6 +6,9 @@ namespace Headgate\Laravel\Http\Controllers;
 
 use DateTimeImmutable;
 use Exception;
+use Headgate\Laravel\Events\ChannelEvent;
+use Headgate\Laravel\Events\ChannelSubscribed;
+use Headgate\Laravel\Events\ChannelUnsubscribed;
 use Headgate\Laravel\Events\ConnectionClosed;
 use Headgate\Laravel\Events\ConnectionEvent;
 use Headgate\Laravel\Events\ConnectionOpened;
@@ -20,40 +23,60 @@ use Symfony\Component\HttpFoundation\Response;
 use Symfony\Component\HttpKernel\Exception\UnprocessableEntityHttpException;
 
 /**
- * Headgate tells what became of a session.
+ * Headgate tells what became of a session, as a whole or in a channel.
  */
 final class EventController
 {
     /** @var array<string, class-string<ConnectionEvent>> */
-    private const EVENTS = [
+    private const CONNECTIONS = [
         'connection.opened' => ConnectionOpened::class,
         'connection.resumed' => ConnectionResumed::class,
         'connection.closed' => ConnectionClosed::class,
     ];
 
+    /** @var array<string, class-string<ChannelEvent>> */
+    private const CHANNELS = [
+        'connection.subscribed' => ChannelSubscribed::class,
+        'connection.unsubscribed' => ChannelUnsubscribed::class,
+    ];
+
     public function __invoke(Request $request, Dispatcher $events): Response
     {
         $body = Body::of($request);
-        $class = is_string($body['event'] ?? null) ? self::EVENTS[$body['event']] ?? null : null;
-
-        if ($class === null) {
-            return new JsonResponse(['error' => 'unknown event'], Response::HTTP_UNPROCESSABLE_ENTITY);
-        }
-
+        $name = is_string($body['event'] ?? null) ? $body['event'] : '';
         $data = is_array($body['data'] ?? null) ? $body['data'] : [];
-        $events->dispatch(new $class(
+        $made = [
             (string) $request->attributes->get(VerifySignature::EVENT),
             (string) $request->headers->get(Header::SESSION),
             $request->headers->get(Header::USER),
-            $this->time($data['timestamp'] ?? null),
-            is_string($data['reason'] ?? null) ? $data['reason'] : '',
-        ));
+        ];
+        $reason = is_string($data['reason'] ?? null) ? $data['reason'] : '';
+
+        if (isset(self::CONNECTIONS[$name])) {
+            $event = new (self::CONNECTIONS[$name])(...$made, at: $this->time($data), reason: $reason);
+        } elseif (isset(self::CHANNELS[$name]) && is_string($data['channel'] ?? null)) {
+            $event = new (self::CHANNELS[$name])(
+                ...$made,
+                channel: $data['channel'],
+                at: $this->time($data),
+                reason: $reason,
+            );
+        } else {
+            return new JsonResponse(['error' => 'unknown event'], Response::HTTP_UNPROCESSABLE_ENTITY);
+        }
+
+        $events->dispatch($event);
 
         return new Response('', Response::HTTP_NO_CONTENT);
     }
 
-    private function time(mixed $value): DateTimeImmutable
+    /**
+     * @param array<string, mixed> $data
+     */
+    private function time(array $data): DateTimeImmutable
     {
+        $value = $data['timestamp'] ?? null;
+
         try {
             return new DateTimeImmutable(is_string($value) && $value !== '' ? $value : 'no time');
         } catch (Exception $error) {

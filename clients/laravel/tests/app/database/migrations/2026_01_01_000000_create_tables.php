@@ -32,6 +32,11 @@ return new class () extends Migration {
             $table->timestamps();
         });
 
+        Schema::create('posts', static function (Blueprint $table): void {
+            $table->id();
+            $table->string('title');
+        });
+
         Schema::create('events', static function (Blueprint $table): void {
             $table->id();
             $table->string('event_id');

@@ -1,0 +1,86 @@
+"""What an operator wants of a replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from console.replay.choices import Speed, Target
+from console.sources import Source
+from runtime.recording import Selection
+from schemas.errors import ConfigurationError
+
+#: The last Unix ms that a stream id can have.
+_LAST: Final = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One replay."""
+
+    target: Target = Target.PRINT
+    source: Source = Source.LOG
+    speed: Speed = Speed.MAX
+    session: str = ""
+    user: str = ""
+    channel: str = ""
+    type: str = ""
+    since: str = ""
+    until: str = ""
+    output: Path | None = None
+    """Of the target `file`; of `sandbox`, where every difference goes."""
+    application: str = ""
+    """Base URL of a test application that is asked in place of the recording."""
+    on_log: bool = False
+    """The sandbox is on the log's own server, not on one that is started for it."""
+    keep: bool = False
+    checkpoint: Path | None = None
+    """A file that says how far it came; of a sandbox, a directory that has it."""
+    json: bool = False
+    live: bool = False
+
+    @property
+    def chosen(self) -> bool:
+        """Whether not everything of the time is wanted."""
+        return bool(self.session or self.user or self.channel or self.type)
+
+    @property
+    def what(self) -> str:
+        """What is replayed, and with whose answers: the same text for the same replay."""
+        return repr(
+            (self.source, self.session, self.user, self.channel, self.type, self.since, self.until, self.application)
+        )
+
+    def selection(self) -> Selection:
+        """Which entries are wanted; raises ConfigurationError."""
+        return Selection(
+            sessions=frozenset({self.session} if self.session else ()),
+            user=self.user,
+            channel=self.channel,
+            types=frozenset({self.type} if self.type else ()),
+            since=moment(self.since),
+            until=moment(self.until),
+        )
+
+
+def moment(text: str) -> int | None:
+    """Unix ms of an ISO 8601 time (UTC unless it says otherwise), of a stream id, or of a number; None for nothing.
+
+    Raises ConfigurationError.
+    """
+    if not text:
+        return None
+    number = text.partition("-")[0]
+    try:
+        if number.isdecimal() and len(number) > 4:
+            found = int(number)
+        else:
+            at = datetime.fromisoformat(text)
+            found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    except ValueError as error:
+        raise ConfigurationError(f"{text!r} is no time: write 2026-01-31T12:00:00, or a stream id") from error
+    if not 0 <= found <= _LAST:
+        raise ConfigurationError(f"{text!r} is no time that a log can have")
+    return found

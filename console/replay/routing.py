@@ -1,0 +1,175 @@
+"""The router once more: every entry of the outbound log, in its order, with what the trail says of time and epochs.
+
+The router is given what was on the log, not what the processors make now: so a rule that has changed shows what it
+changes, and not all that follows from that.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Sequence
+from typing import Final
+
+from console.replay.differences import Tally, values
+from console.replay.sandbox import Sandbox
+from egress.operations import Look, Operation
+from runtime.bus.outcomes import Outcome, Received, Verdict
+from runtime.recording import Record
+from schemas.entry import Entry
+from schemas.events import EntryHandled, MessagePublished
+from schemas.handled import Routed
+
+#: Entries that are routed in one round trip.
+BATCH: Final = 2000
+#: Topics whose epoch is known without asking.
+_TOPICS: Final = 100_000
+ROUTER: Final = "router"
+_NOWHERE: Final = Routed()
+#: Entries of which it is known that they were routed, so that repeats are told from others.
+_REMEMBERED: Final = 20_000
+#: The epoch of a topic that nothing recorded says.
+_UNKNOWN: Final = "unknown"
+
+
+class Moments:
+    """When operations were carried out, and in which epoch: what the trail says of the batch that is being routed."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, tuple[int, str]] = {}
+
+    def __call__(self, operation: Operation) -> tuple[int, str]:
+        """As egress.topics.store.TopicStore takes it."""
+        return (0, "") if isinstance(operation, Look) else self.of[operation.id]
+
+
+class Routing:
+    """Takes records in order, and judges what the router makes of them."""
+
+    def __init__(self, sandbox: Sandbox, moments: Moments, tally: Tally) -> None:
+        """`moments`: the one that `sandbox` asks."""
+        self._sandbox = sandbox
+        self._moments = moments
+        self._tally = tally
+        self._waiting: dict[str, deque[Record]] = defaultdict(deque)
+        """By outbound log: what was not settled yet, as far as was read, or waits for one that is before it."""
+        self._ids: set[str] = set()
+        self._settled: dict[str, tuple[Record, EntryHandled]] = {}
+        """What the trail says of those that wait."""
+        self._epochs: OrderedDict[str, str] = OrderedDict()
+        self._routed: OrderedDict[str, None] = OrderedDict()
+        self._repeated: set[str] = set()
+        """Those that are on the log more than once: nothing says to which of them the trail belongs."""
+        self._forgot = False
+        self._older: set[str] = set()
+        """Topics that began before the beginning: who subscribes to them is not known."""
+
+    def outbound(self, record: Record) -> None:
+        """An entry of the outbound log."""
+        if record.entry.id in self._ids or record.entry.id in self._routed:
+            self._repeated.add(record.entry.id)
+        self._waiting[record.stream].append(record)
+        self._ids.add(record.entry.id)
+
+    def trail(self, trail: Record, handled: EntryHandled) -> None:
+        """The router has settled its cause."""
+        if trail.entry.cause in self._ids:
+            self._settled[trail.entry.cause] = (trail, handled)
+        elif handled.processor == ROUTER:
+            self._tally.notes["routed again, or written before the beginning"] += 1
+
+    async def route(self) -> None:
+        """Route what is settled, and with it what is before that."""
+        batch: list[Record] = []
+        for waiting in self._waiting.values():
+            last = next((n for n in range(len(waiting), 0, -1) if waiting[n - 1].entry.id in self._settled), 0)
+            batch += [waiting.popleft() for _ in range(last)]
+        for start in range(0, len(batch), BATCH):
+            await self._route(batch[start : start + BATCH])
+
+    def finish(self) -> None:
+        """Nothing follows: what was not settled is counted."""
+        left = sum(map(len, self._waiting.values()))
+        if left:
+            self._tally.notes["not settled by router"] += left
+        if self._older:
+            self._tally.notes["topics that began before the beginning"] = len(self._older)
+
+    async def _route(self, records: Sequence[Record]) -> None:
+        await self._learn({record.entry.topic for record in records})
+        left = deque(records)
+        while left:
+            part = await self._begin(left)
+            while part:
+                outcomes = await self._sandbox.router.handle([Received(0, one.stream_id, one.entry) for one in part])
+                for record, outcome in zip(part, outcomes, strict=False):
+                    self._judge(record.entry, outcome)
+                part = part[max(1, len(outcomes)) :]
+
+    async def _begin(self, left: deque[Record]) -> list[Record]:
+        """Take what can be routed together, and see to it that its topics have the epochs that they had."""
+        part: list[Record] = []
+        seen: set[str] = set()
+        anew: list[tuple[str, str, int, int]] = []
+        self._moments.of = {}
+        while left:
+            record = left[0]
+            topic, now = record.entry.topic, self._epochs.get(record.entry.topic, "")
+            at, epoch, offset, began = self._place(record)
+            if (epoch or now) != now or not now:
+                if topic in seen and now:
+                    break  # It began anew: what is before that must be routed first.
+                if not began:
+                    self._older.add(topic)
+                if epoch and (now or not began):
+                    anew.append((topic, epoch, offset, at))
+                self._epochs[topic] = epoch or _UNKNOWN
+            self._moments.of[record.entry.id] = (at, epoch or _UNKNOWN)
+            seen.add(topic)
+            part.append(left.popleft())
+        if anew:
+            await self._sandbox.begin_topics(anew)
+        return part
+
+    def _place(self, record: Record) -> tuple[int, str, int, bool]:
+        """When it was routed, its epoch (empty where it gave none), the offset before it, and whether it began."""
+        known = self._settled.get(record.entry.id)
+        if known is None:
+            return record.at, "", -1, False
+        routed = known[1].routed or _NOWHERE
+        offset = routed.offset - (record.entry.type == MessagePublished.TYPE)
+        return known[0].at, routed.epoch, offset, routed.began
+
+    async def _learn(self, topics: set[str]) -> None:
+        unknown = [topic for topic in topics if topic not in self._epochs]
+        # As long as none was forgotten, what is not known here is not in the sandbox.
+        known = await self._sandbox.epochs(unknown) if unknown and self._forgot else [""] * len(unknown)
+        self._epochs |= zip(unknown, known, strict=True)
+        while len(self._epochs) > max(_TOPICS, len(topics)):
+            self._epochs.popitem(last=False)
+            self._forgot = True
+
+    def _judge(self, entry: Entry, outcome: Outcome) -> None:
+        known = self._settled.pop(entry.id, None)
+        self._ids.discard(entry.id)
+        self._routed[entry.id] = None
+        if len(self._routed) > _REMEMBERED:
+            self._repeated.discard(self._routed.popitem(last=False)[0])
+        if known is None:
+            return
+        trail, handled = known[0].entry, known[1]
+        done = "done" if outcome.verdict is Verdict.DONE else "dead"
+        was, now = handled.routed or _NOWHERE, Routed.model_validate((outcome.notes or {}).get("routed", {}))
+        if handled.redelivered or entry.id in self._repeated or entry.topic in self._older:
+            # Who subscribed at the second time is not who did at the first one; of older topics it is not known at all.
+            now = now.model_copy(update={"deliveries": was.deliveries, "content": was.content})
+        before, after = _judged(was), _judged(now)
+        if handled.outcome == done and before == after:
+            self._tally.identical()
+        else:
+            changes = values("outcome", handled.outcome, done) | values("routed", before, after)
+            self._tally.differs("changed", ROUTER, trail, changes)
+
+
+def _judged(routed: Routed) -> dict[str, object]:
+    """What the code decides of it. When a topic began is what it is told."""
+    return {"epoch": routed.epoch, "offset": routed.offset, "deliveries": routed.deliveries, "content": routed.content}

@@ -1,0 +1,1 @@
+"""The web console: what operators see of a running Headgate, and what they may do to it."""

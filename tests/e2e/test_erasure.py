@@ -1,0 +1,142 @@
+"""A user is erased: nothing that they sent is anywhere, everybody else's is everywhere that it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from processors.persistence.reader import ArchiveReader, Query
+from processors.persistence.rules import Row
+from schemas.entry import Entry
+from schemas.events import MessageReceived
+from schemas.keys import Keys
+from tests.support.archives import holding
+from tests.support.client import Client
+from tests.support.command import outcome
+from tests.support.system import SECRET, System, system
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CANARY: Final = "canary-of-ada"
+OTHERS: Final = "words-of-bob"
+ROOM: Final = "presence-room-1"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[System]:
+    """Everything, with gateways that count as lost, and sessions that end, after seconds."""
+    async with system(gateway_lease_seconds="4", resume_seconds="1") as made:
+        yield made
+
+
+async def speak(system: System, client: Client, words: str) -> str:
+    """Say `words` in every way there is, as a user of that name; gives the user id."""
+    login = await system.laravel.token(words)
+    await client.authenticate(login.token)
+    answer = await client.subscribe(ROOM)
+    assert answer["type"] == "subscribed", answer
+    await client.message(ROOM, f"{words} in a message")
+    await client.ask({"type": "echo", "words": f"{words} echoed"})
+    await client.send({"type": "client-wave", "channel": ROOM, "data": {"words": f"{words} waved"}, "id": "wave"})
+    await client.wait_type("ack", id="wave")
+    client.datagram({"type": "cursor", "room": ROOM, "words": f"{words} in a datagram"})
+    return str(login.user_id)
+
+
+def env(system: System) -> dict[str, str]:
+    return {
+        "HEADGATE_REDIS_URL": system.redis.url,
+        "HEADGATE_ARCHIVE_URL": f"sqlite+aiosqlite:///{system.folder / 'archive.db'}",
+        "HEADGATE_GATEWAY_LEASE_SECONDS": "4",
+        "HEADGATE_SECRET": SECRET,
+    }
+
+
+async def archived(system: System) -> list[Row]:
+    reader = ArchiveReader(env(system)["HEADGATE_ARCHIVE_URL"])
+    try:
+        return [row async for page in reader.pages(Query()) for row in page]
+    finally:
+        await reader.close()
+
+
+async def in_redis(system: System, words: str) -> list[str]:
+    """Keys whose values hold `words` in any of their bytes, deleted ones included; and files of the server."""
+    found = []
+    key: Any
+    async for key in system.log.scan_iter(count=1000):
+        if words.encode() in (await system.log.dump(key) or b"") or words.encode() in key:
+            found.append(key.decode())
+    return found + holding(Path(str((await system.log.config_get("dir"))["dir"])), "*", words)
+
+
+def in_files(system: System, words: str) -> list[str]:
+    """Files of the archive that hold `words`."""
+    return holding(system.folder, "archive.db*", words)
+
+
+async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
+    """Archive, its files, exports, every key of Redis and its append-only file: no canary; the others' words stay."""
+    await running.log.config_set("rdbcompression", "no")  # So that what there is can be seen in its files.
+    async with running.client() as bob:
+        other = await speak(running, bob, OTHERS)
+        async with running.client() as ada:
+            user = await speak(running, ada, CANARY)
+            status, out, err = await outcome("erase", "user", user, "--yes", env=env(running), cwd=tmp_path)
+            assert (status, "disconnect them first" in err) == (2, True), out + err
+        letter = Entry.of(MessageReceived(frame={"words": f"{CANARY} died"}), id="letter", ts=1, session="s", user=user)
+        mine = Entry.of(MessageReceived(frame={"words": f"{OTHERS} died"}), id="other", ts=1, session="s2", user=other)
+        for entry in (letter, mine):
+            fields = entry.fields()
+            dead: Any = dict(zip(fields[::2], fields[1::2], strict=True)) | {b"dead_group": b"laravel"}
+            await running.log.xadd(Keys.dead(running.keys.inbound(0)), dead)
+
+        async def over() -> bool:
+            return not await running.log.hlen(running.keys.topic(f"user:{user}", "subscribers"))
+
+        await eventually(over, 20)
+        await running.settled()
+        assert len(await in_redis(running, CANARY)) > 3
+        assert in_files(running, CANARY)
+        before = await archived(running)
+        theirs = [row for row in before if row.user == other]
+        assert theirs
+
+        status, out, err = await outcome("erase", "user", user, env=env(running), cwd=tmp_path)
+        assert (status, "Nothing was changed" in out) == (0, True), out + err
+        assert await archived(running) == before
+        status, out, err = await outcome("erase", "user", user, "--yes", env=env(running), cwd=tmp_path)
+        assert status == 0, out + err
+
+        assert await in_redis(running, CANARY) == []
+        assert in_files(running, CANARY) == []
+        exported = tmp_path / "all.jsonl"
+        assert (await outcome("archive", "export", str(exported), env=env(running), cwd=tmp_path))[0] == 0
+        text = exported.read_text()
+        assert CANARY not in text
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert {line["id"] for line in lines if "erased" in line} >= {row.id for row in before if row.user == user}
+
+        after = await archived(running)
+        assert [row for row in after if row.user == other and row in before] == theirs
+        for row in after:
+            if row.erased is None:
+                row.entry.event()
+            else:
+                assert (row.data, row.user in ("", user)) == (b"", True)
+        letters: Any = await running.log.xrange(Keys.dead(running.keys.inbound(0)))
+        assert [fields[b"id"] for _, fields in letters] == [b"other"]
+
+        # The others go on as if nothing had happened.
+        await bob.message(ROOM, f"{OTHERS} afterwards")
+        assert (await bob.ask({"type": "echo", "n": 1}))["type"] == "echo"
+    status, out, err = await outcome("erase", "user", user, "--yes", env=env(running), cwd=tmp_path)
+    assert (status, "0 entries of the archive were emptied" in out) == (0, True), out + err
+    status, out, err = await outcome("erase", "user", "nobody", "--yes", env=env(running), cwd=tmp_path)
+    assert (status, "Nothing is known" in out) == (0, True), out + err
