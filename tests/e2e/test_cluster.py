@@ -90,8 +90,7 @@ async def test_every_part_works_over_three_masters(running: System, cluster: Red
         assert await heard(bob, 1) == [1]
         await ada.send({"type": "client-wave", "channel": CHANNEL, "data": {}})
         assert (await bob.wait_type("client-wave"))["from"]["id"] == user
-        ada.datagram({"type": "position", "channel": CHANNEL, "x": 1})
-        assert (await bob.receive_datagram())["x"] == 1
+        assert (await ada.datagram_to(bob, {"type": "position", "channel": CHANNEL, "x": 1}))["x"] == 1
         await running.post("/broadcast-to-channel", {"channel": CHANNEL, "message": {"content": "2"}})
         assert await heard(bob, 1) == [2]
         await running.post("/send-to-user", {"userId": user, "message": {"type": "for-you"}})

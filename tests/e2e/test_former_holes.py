@@ -108,8 +108,8 @@ async def test_presence_cannot_be_spoofed(running: System) -> None:
         await eve.send({"type": "client-wave", "channel": "presence-stage", "data": 1, "from": member})
         wave = await ada.wait_type("client-wave")
         assert wave["from"] == {"id": user}
-        eve.datagram({"type": "cursor", "channel": "presence-stage", "from": member})
-        assert (await ada.receive_datagram())["from"] == {"id": user}
+        cursor = await eve.datagram_to(ada, {"type": "cursor", "channel": "presence-stage", "from": member})
+        assert cursor["from"] == {"id": user}
         assert [frame for frame in ada.received if VICTIM in json.dumps(frame)] == []
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from schemas.codec import encode_frame
 from schemas.entry import Entry
-from tests.support.client import Client, Frames, json_frame
+from tests.support.client import Client, Frames, json_frame, sent_until
 from tests.support.system import System, system
 from tests.support.waiting import eventually
 
@@ -54,15 +54,14 @@ async def test_the_older_clients_exact_sequence_works(running: System) -> None:
         stream.write(json_frame({"type": "echo", "n": 1}))
         assert (await frames.next())["type"] == "echo"
 
-        older.datagram({"type": "position", "room": "room-1", "x": 1})
-        received = await other.receive_datagram()
+        received = await older.datagram_to(other, {"type": "position", "room": "room-1", "x": 1})
         assert (received["type"], received["x"], received["from"]["id"]) == (
             "position",
             1,
             str(login.user_id),
         )
-        other.datagram({"type": "cursor", "room": "room-1", "x": 2}, "json")
-        raw = await older.transport.receive_datagram()
+        cursor = {"type": "cursor", "room": "room-1", "x": 2}
+        raw = await sent_until(lambda: other.datagram(cursor, "json"), older.transport.receive_datagram())
         assert msgpack.unpackb(raw)["x"] == 2
 
         await other.message("room-1", "to the older client")

@@ -54,13 +54,14 @@ async def test_members_of_both_transports(around: Surroundings, one: TransportNa
             assert [(row["id"], row["content"]) for row in stored] == [(heard["data"]["id"], heard["data"]["content"])]
             await sender.send({"type": "client-wave", "channel": channel, "data": {}})
             assert (await receiver.wait_type("client-wave"))["from"] == {"id": ids[sender]}
-            sender.datagram({"type": "cursor", "channel": channel, "x": 0.5}, "json")
-            got = await receiver.receive_datagram()
+            cursor = {"type": "cursor", "channel": channel, "x": 0.5}
+            got = await sender.datagram_to(receiver, cursor, "json")
             got.pop("unreliable", None)
-            assert got == {"type": "cursor", "channel": channel, "x": 0.5, "from": {"id": ids[sender]}}
+            assert got == cursor | {"from": {"id": ids[sender]}}
         sessions = {ada.session, bob.session}
     logged = [entry for entry in await around.system.entries(datagrams=True) if entry.session in sessions]
-    assert [entry.payload()["frame"] for entry in logged] == [{"type": "cursor", "channel": channel, "x": 0.5}] * 2
+    assert {entry.session for entry in logged} == sessions
+    assert all(entry.payload()["frame"] == cursor for entry in logged)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

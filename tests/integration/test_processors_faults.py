@@ -33,7 +33,7 @@ from tests.integration.processors_world import (
     processors_world,
     running,
 )
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ async def test_stopping_does_not_wait_for_the_application(world: World) -> None:
     async with running(world, "laravel"):
         await eventually(lambda: _full(world), 20)
         began = time.monotonic()
-    assert time.monotonic() - began < world.settings.drain_seconds + 3
+    assert time.monotonic() - began < world.settings.drain_seconds + 3 * PATIENCE
     world.app.replies[HANDLE] = echo
     await world.app.start()
     async with running(world, "laravel"):
@@ -296,7 +296,7 @@ async def test_stopping_does_not_wait_for_the_log(world: World) -> None:
         await world.redis.kill()
         release.set()
         began = time.monotonic()
-    assert time.monotonic() - began < 2 * world.settings.drain_seconds + 3
+    assert time.monotonic() - began < 2 * world.settings.drain_seconds + 3 * PATIENCE
     await world.redis.start()
     await eventually(lambda: ping(world))
     async with running(world, "laravel"):

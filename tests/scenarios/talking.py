@@ -219,10 +219,10 @@ async def cursors_cross_unacknowledged(world: World) -> None:
     async with world.guest("usual") as ada, world.guest("other") as bob:
         ada_id, bob_id = await _pair(world, ada, bob, channel)
         for sender, receiver, user in ((ada, bob, ada_id), (bob, ada, bob_id)):
-            sender.datagram({"type": "cursor", "channel": channel, "x": 0.5, "id": "never"}, "json")
-            got = await receiver.receive_datagram()
+            cursor = {"type": "cursor", "channel": channel, "x": 0.5, "id": "never"}
+            got = await sender.datagram_to(receiver, cursor, "json")
             assert got.pop("unreliable", False) is not world.has_streams
-            assert got == {"type": "cursor", "channel": channel, "x": 0.5, "id": "never", "from": {"id": user}}
+            assert got == cursor | {"from": {"id": user}}
         assert not [frame for frame in (*ada.received, *bob.received) if frame.get("type") == "ack"]
 
 

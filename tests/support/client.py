@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
@@ -17,6 +17,9 @@ from tests.support.wt_client import Closed, StreamResetError, WebTransportClient
 #: Longer than any timeout of a gateway under test.
 WITHIN_S = 40.0
 _LIMITS = FrameLimits(max_bytes=1 << 20, max_keys=100_000, max_depth=64)
+
+#: After that long services drop a datagram, so that another may be sent in its place.
+_DATAGRAM_LIFE_S = 2.0
 
 TransportName = Literal["webtransport", "websocket"]
 
@@ -50,6 +53,16 @@ class Carrier(Protocol):
 
 
 AnyCarrier = TypeVar("AnyCarrier", bound=Carrier)
+Received = TypeVar("Received")
+
+
+async def sent_until(send: Callable[[], None], receiving: Coroutine[Any, Any, Received]) -> Received:
+    """What `receiving` gives, with `send` called again each time that the datagram before must have been dropped."""
+    received = asyncio.ensure_future(receiving)
+    while not received.done():
+        send()
+        await asyncio.wait([received], timeout=_DATAGRAM_LIFE_S)
+    return received.result()
 
 
 class Frames:
@@ -169,6 +182,12 @@ class Party(Generic[AnyCarrier]):
         data = await self.transport.receive_datagram(WITHIN_S)
         (frame,) = FrameDecoder(_LIMITS).feed(data)
         return frame
+
+    async def datagram_to(
+        self, receiver: Party[Any], frame: dict[str, Any], encoding: Encoding = "msgpack"
+    ) -> dict[str, Any]:
+        """What `receiver` gets of a datagram that is sent until it arrives."""
+        return await sent_until(lambda: self.datagram(frame, encoding), receiver.receive_datagram())
 
     async def closed(self) -> Closed:
         """Wait for the end of the session."""
