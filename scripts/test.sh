@@ -10,6 +10,7 @@ export CHROMIUM
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi
+export PATIENCE=5
 # The attacks measure how long a gateway's event loop is held, and chaos runs a machine full of processes: nothing else
 # runs beside them.
 .venv/bin/python -m pytest tests/attacks tests/chaos

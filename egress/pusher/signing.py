@@ -78,7 +78,8 @@ def _parameters(query: str) -> dict[str, str]:
     except ValueError as error:
         raise InvalidSignature("the query cannot be read") from error
     parameters = dict(pairs)
-    if len(parameters) != len(pairs):
+    # Names are signed in lower case: two that differ in that alone would let the one be signed and the other be read.
+    if len({name.lower() for name in parameters}) != len(pairs):
         raise InvalidSignature("a parameter is in the query twice")
     return parameters
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgpack
 import pytest
 
-from tests.attacks.sizes import size
+from tests.attacks.sizes import FULL, size
 from tests.attacks.world import world
 from tests.support.client import Client
 from tests.support.redis_server import RedisServer
@@ -73,8 +73,8 @@ async def test_bombs(redis: RedisServer) -> None:
                 await client.transport.disconnect()
 
 
-#: How far from the exact limit the first frame too many may be.
-EXACT = 0.05
+#: How far from the exact limit the first frame too many may be: further where the machine has other work.
+EXACT = 0.05 if FULL else 0.15
 
 
 async def test_limits_are_exact(redis: RedisServer) -> None:

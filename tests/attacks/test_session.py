@@ -12,7 +12,7 @@ from aioquic.h3.connection import ErrorCode, FrameType
 
 from ingress.webtransport.capsules import CLOSE
 from tests.attacks.forging import Forger, datagram, h3_frame, stream
-from tests.attacks.sizes import size
+from tests.attacks.sizes import FULL, size
 from tests.attacks.world import World, world
 from tests.support.client import Client
 from tests.support.redis_server import RedisServer
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CLOSED = "headgate_sessions_closed_total"
 #: From a session's end to that of its connection, when the client takes nothing (seconds).
-END_S = 2.0
+END_S = 2.0 if FULL else 4.0
 SLOW = {"code": "3008", "by": "gateway"}
 
 

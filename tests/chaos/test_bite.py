@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from tests.chaos.run import Result, run
 from tests.chaos.schedule import Kind, schedule
 from tests.chaos.world import World
@@ -47,7 +45,6 @@ async def power_cut(world: World, _: int) -> AsyncIterator[None]:
         await world.redis.start()
 
 
-@pytest.mark.timeout(240)
 async def test_a_log_that_is_synced_every_second_loses_what_it_acknowledged(tmp_path: Path) -> None:
     """With `appendfsync everysec` a power cut takes acknowledged messages with it, and they are found missing."""
     result = await bitten(tmp_path, Kind(power_cut, 0.1, 0.2), 1, appendfsync="everysec")

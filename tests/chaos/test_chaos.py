@@ -32,7 +32,7 @@ def test_a_long_schedule_has_every_kind() -> None:
     assert {one.name for one in schedule(1, turn)} == set(KINDS)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [SEED])
 async def test_nothing_is_lost_repeated_or_reordered_under_faults(seed: int, tmp_path: Path) -> None:
     """What clients were promised holds through faults at random; CHAOS_SEED chooses others than the usual ones."""

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.client import Client
+from tests.support.laravel import REQUEST_TIMEOUT_S
 from tests.support.system import System, system
 from tests.support.waiting import eventually
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
     """One gateway and everything behind it."""
-    async with system() as made:
+    async with system(auth_timeout="8") as made:
         yield made
 
 
@@ -193,7 +194,7 @@ async def test_unsigned_and_replayed_calls_of_the_api_are_refused(running: Syste
     assert (
         await running.post("/broadcast-to-channel", {"channel": "x", "message": 1}, signer=wrong)
     ).status_code == 401
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         assert (await http.post(f"{running.api_url}/broadcast-to-channel", json={})).status_code == 401
         assert (await http.get(f"{running.api_url}/sessions")).status_code == 401
 

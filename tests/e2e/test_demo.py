@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, expect
 
 from schemas.signing import Signer
 from tests.support.browser import ARTIFACTS, chromium
-from tests.support.laravel import LaravelApp, laravel_app
+from tests.support.laravel import REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
 
@@ -43,7 +43,7 @@ class Demo:
         signed = Signer("default", SECRET.encode()).headers(
             "POST", target, raw, timestamp=int(time.time()), nonce=os.urandom(12).hex()
         )
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
             answer = await http.post(
                 self.api + target, content=raw, headers=signed | {"Content-Type": "application/json"}
             )
@@ -80,7 +80,7 @@ async def join(browser: Browser, demo: Demo, name: str, script: str = "") -> Pag
     await context.add_init_script(script)
     page = await context.new_page()
     await page.goto(f"{demo.url}/?name={name}")
-    await expect(page.locator("#send-button")).to_be_enabled(timeout=20_000)
+    await expect(page.locator("#send-button")).to_be_enabled()
     await expect(page.locator("#status")).to_have_attribute("data-state", "connected")
     return page
 
@@ -117,7 +117,7 @@ async def test_two_browsers_talk_through_the_log_and_laravel(tmp_path: Path) -> 
             await expect(ada.locator("#members [data-user]")).to_have_count(2)
             await say(ada, "Is this message safe?")
             own = ada.locator("#messages .own[data-stage=stored]")
-            await expect(own).to_have_count(1, timeout=15_000)
+            await expect(own).to_have_count(1)
             arrived = grace.locator("#messages [data-message]", has_text="Is this message safe?")
             await expect(arrived).to_have_count(1)
             (row,) = await laravel.messages()
@@ -189,7 +189,7 @@ async def test_the_stand_in_application_answers_and_says_what_it_is(tmp_path: Pa
     async with chromium() as browser, headgate_dev(tmp_path) as demo:
         page = await join(browser, demo, "Solo")
         await say(page, "anyone?")
-        await expect(page.locator("#messages .own[data-stage=stored]")).to_have_count(1, timeout=15_000)
+        await expect(page.locator("#messages .own[data-stage=stored]")).to_have_count(1)
         await expect(page.locator("body")).to_contain_text("not Laravel")
         assert "not Laravel" in demo.log.read_text()
 
@@ -222,7 +222,7 @@ async def test_a_browser_without_webtransport_uses_websocket(tmp_path: Path) -> 
             page = await join(browser, demo, f"Plain{number}", script)
             await expect(page.locator("#transport")).to_have_text("WebSocket")
             await say(page, f"over WebSocket {number}")
-            await expect(page.locator("#messages .own[data-stage=stored]")).to_have_count(1, timeout=15_000)
+            await expect(page.locator("#messages .own[data-stage=stored]")).to_have_count(1)
             await expect(other.locator("#messages [data-message]", has_text=f"over WebSocket {number}")).to_have_count(
                 1
             )

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from schemas.signing import Signer
 from tests.support.client import Client
+from tests.support.laravel import REQUEST_TIMEOUT_S
 from tests.support.system import SECRET, System, system
 from tests.support.waiting import eventually
 
@@ -58,7 +59,7 @@ async def test_the_application_takes_nothing_unsigned(running: System, path: str
     """Whoever calls its routes as the gateway does, but without the secret, is refused and leaves nothing."""
     before = len(await running.laravel.events())
     body = {"event": "connection.opened", "data": {"sessionId": "s", "userId": VICTIM}}
-    async with httpx.AsyncClient(trust_env=False, base_url=running.laravel.url) as http:
+    async with httpx.AsyncClient(trust_env=False, base_url=running.laravel.url, timeout=REQUEST_TIMEOUT_S) as http:
         answer = await http.post(f"/api/{path}", json=body, headers={"X-User-Id": VICTIM})
     assert answer.status_code == 401
     assert len(await running.laravel.events()) == before
@@ -66,7 +67,7 @@ async def test_the_application_takes_nothing_unsigned(running: System, path: str
 
 async def test_operators_listeners_publish_nothing(running: System) -> None:
     """What is open on any listener is health, metrics and a document; nothing of it tells of one session or user."""
-    async with running.client() as client, httpx.AsyncClient(trust_env=False) as http:
+    async with running.client() as client, httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         await signed_in(running, client, "observed", "news")
         for service in running.services.values():
             for path in ("/sessions", "/send-to-session", "/disconnect", "/admin", "/debug", "/docs", "/openapi.json"):
@@ -131,7 +132,7 @@ async def test_a_recorded_request_cannot_be_sent_again(running: System) -> None:
         "POST", "/send-to-user", body, timestamp=int(time.time()), nonce="recorded"
     ) | {"Content-Type": "application/json"}
     url = f"{running.api_url}/send-to-user"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         assert (await http.post(url, content=body, headers=headers)).status_code == 200
         assert (await http.post(url, content=body, headers=headers)).status_code == 401
         fresh = headers | {"X-Headgate-Nonce": "another"}

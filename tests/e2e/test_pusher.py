@@ -15,7 +15,7 @@ from schemas.socket_ids import socket_id
 from tests.scenarios.chromium import Harness, certificate_of, site
 from tests.support.browser import chromium
 from tests.support.client import Party
-from tests.support.laravel import LaravelApp, laravel_app
+from tests.support.laravel import REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.pusher import Pusher
 from tests.support.system import SECRET, System, system
 from tests.support.waiting import eventually
@@ -67,7 +67,7 @@ async def member(running: System, client: Party[Any], name: str, *channels: str)
 async def ship(running: System, by: str, sender: Party[Any] | None = None) -> None:
     """The application broadcasts to both channels, in a request of `sender`'s page if there is one."""
     headers = {"X-Socket-ID": socket_id(sender.session)} if sender else {}
-    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         answer = await http.post("/api/demo/ship/7", json={"by": by}, headers=headers)
     assert answer.status_code == 204, (answer.text, running.laravel.log())
 
@@ -101,7 +101,10 @@ async def test_a_browser_hears_it(running: System, origin: str) -> None:
 
 async def test_an_event_for_a_user_reaches_its_sessions(running: System) -> None:
     """What the libraries' sendToUser publishes; and its sessions end with terminateUserConnections."""
-    async with running.client() as ada, httpx.AsyncClient(base_url=running.api_url, trust_env=False) as http:
+    async with (
+        running.client() as ada,
+        httpx.AsyncClient(base_url=running.api_url, trust_env=False, timeout=REQUEST_TIMEOUT_S) as http,
+    ):
         await member(running, ada, "ada")
         pusher = Pusher(http, SECRET)
         assert (await pusher.trigger([f"#server-to-user-{ada.user}"], "hello", {"n": 1})).status_code == 200
@@ -113,7 +116,10 @@ async def test_an_event_for_a_user_reaches_its_sessions(running: System) -> None
 
 async def test_a_channel_is_empty_when_its_gateway_is_lost(running: System) -> None:
     """Its sessions are not resumed: nobody is in their channels any more, and they are listed no longer."""
-    async with httpx.AsyncClient(base_url=running.api_url, trust_env=False) as http, running.client(1) as ada:
+    async with (
+        httpx.AsyncClient(base_url=running.api_url, trust_env=False, timeout=REQUEST_TIMEOUT_S) as http,
+        running.client(1) as ada,
+    ):
         pusher = Pusher(http, SECRET)
         await member(running, ada, "ada", "presence-lost")
         occupied = (await pusher.get("channels", filter_by_prefix="presence-lost", info="user_count")).json()

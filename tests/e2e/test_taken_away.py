@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from schemas.channel_auth import channel_auth
 from tests.support.client import Client
-from tests.support.laravel import Login
+from tests.support.laravel import REQUEST_TIMEOUT_S, Login
 from tests.support.system import SECRET, System, system
 from tests.support.waiting import PATIENCE, eventually
 
@@ -148,6 +148,6 @@ async def test_orders_are_checked(running: System) -> None:
         assert (await running.post("/unsubscribe", body)).status_code == 422
     assert (await running.post("/unsubscribe", {"channel": "news", "sessionId": "nobody"})).status_code == 404
     assert (await running.post("/unsubscribe", {"channel": "news", "userId": "nobody"})).status_code == 200
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         unsigned = await http.post(running.api_url + "/unsubscribe", json={"channel": "news", "userId": login.user_id})
     assert unsigned.status_code == 401

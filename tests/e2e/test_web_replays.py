@@ -18,7 +18,7 @@ from tests.support.client import Client
 from tests.support.console import CHANNEL, TOKENS, VIEWERS_TOKEN, Visit, visit
 from tests.support.system import System, system
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: Milliseconds that a whole replay may take: a process starts, and a server for it.
 PATIENCE = 60_000

@@ -55,7 +55,6 @@ def test_random_inputs(name: str) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this system")
-@pytest.mark.timeout(240)
 def test_a_minute_of_fuzzing(tmp_path: Path) -> None:
     """Guided by coverage, within a bound on memory, no target lets an exception out."""
     with ThreadPoolExecutor(2) as pool:

@@ -20,8 +20,6 @@ from tests.support.bus import Bus
 from tests.support.postgres import PostgresServer
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def groups_on(bus: Bus) -> None:
     """Every group on every log, as services make them."""

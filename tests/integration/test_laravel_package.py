@@ -15,7 +15,7 @@ from tests.support.laravel import PACKAGE
 from tests.support.php import PhpError, require_laravel
 from tests.support.redis_server import RedisServer, redis_server
 
-RUN_TIMEOUT_S: Final = 200.0
+RUN_TIMEOUT_S: Final = 500.0
 #: What of the package's bench is PHP.
 BENCH: Final = PACKAGE.parents[1] / "bench" / "support" / "php"
 #: Command -> the Debian package that brings it.

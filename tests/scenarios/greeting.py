@@ -143,9 +143,9 @@ async def an_older_client_gets_pushes_of_their_own(world: World) -> None:
 async def a_token_ends_with_3005(world: World) -> None:
     """When the application said when the token ends, the session ends then, asked to come back."""
     async with world.guest() as guest:
-        login = await world.login("brief", ttl=4)
+        login = await world.login("brief", ttl=10)
         await guest.authenticate(login.token)
-        await world.pass_time(4.1)
+        await world.pass_time(10.1)
         told = await guest.wait_type("disconnect")
         assert (told["code"], told["reconnect"]) == (3005, True)
         closed = await guest.closed()

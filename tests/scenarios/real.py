@@ -49,7 +49,7 @@ async def surroundings() -> AsyncIterator[Surroundings]:
         browser = await stack.enter_async_context(chromium("--ignore-certificate-errors"))
         allowed = await Harness.open(browser, f"{origin}/")
         stranger = await Harness.open(browser, f"http://127.0.0.1:{port}/")
-        running = await stack.enter_async_context(system(gateways=2, allowed_origins=origin, auth_timeout="5"))
+        running = await stack.enter_async_context(system(gateways=2, allowed_origins=origin))
         await _add_hasty(running, stack, origin)
         certificate = await certificate_of(running.gateway_urls[0])
         yield Surroundings(running, browser, allowed, stranger, origin, certificate)

@@ -21,9 +21,9 @@ Guest = Party[Carrier]
 
 #: Of the hasty gateway, which every guest can outstay. Seconds, frames a second, bytes.
 HASTY: Final[dict[str, float]] = {
-    "auth_timeout": 1.0,
+    "auth_timeout": 5.0,
     "ping_interval": 1.0,
-    "pong_timeout": 1.0,
+    "pong_timeout": 5.0,
     "frames_per_second": 10.0,
     "bytes_per_second": 100_000.0,
     "auth_pending_bytes": 2_000,

@@ -29,7 +29,6 @@ async def _simulate(*arguments: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
-@pytest.mark.timeout(300)
 async def test_nothing_is_lost_repeated_or_swapped() -> None:
     """Every session sees what was sent once and in order, and nothing is left over, whatever goes wrong on the way."""
     status, output = await _simulate("--seeds", f"0:{SCHEDULES}")
@@ -42,7 +41,6 @@ async def test_a_schedule_is_the_same_each_time() -> None:
     assert first == second
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
 async def test_a_broken_rule_is_noticed(name: str) -> None:
     """With any one rule broken some schedule fails, and says which seed shows it."""

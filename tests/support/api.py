@@ -20,6 +20,7 @@ from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import Event, SessionAuthenticated, SubscriptionGranted
 from schemas.topics import channel_topic, session_topic, user_topic
+from tests.support.laravel import REQUEST_TIMEOUT_S
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
@@ -110,7 +111,7 @@ async def running_api(at: RedisServer | None = None, **options: Any) -> AsyncIte
             listener = components[-1]
             assert isinstance(listener, HttpServer)
             base = f"http://127.0.0.1:{listener.port}"
-            async with httpx.AsyncClient(base_url=base) as http:
+            async with httpx.AsyncClient(base_url=base, timeout=REQUEST_TIMEOUT_S) as http:
                 api = Api(settings, client, http, server)
                 await api.appender.start()
                 yield api

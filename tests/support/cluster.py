@@ -22,7 +22,7 @@ MASTERS: Final = 3
 #: Of the first, the second and the third master.
 RANGES: Final = ((0, 5460), (5461, 10922), (10923, 16383))
 #: A master that is silent for this long is replaced (ms).
-NODE_TIMEOUT_MS: Final = 2000
+NODE_TIMEOUT_MS: Final = 4000
 
 
 class RedisCluster:

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Of one command, its replay or its rewriting of a log included (seconds).
+TIMEOUT_S = 90
 
 
 @asynccontextmanager
@@ -46,6 +48,6 @@ def _as_in_a_terminal() -> None:
 async def outcome(*arguments: str, env: dict[str, str], cwd: Path) -> tuple[int, str, str]:
     """The exit status, output and errors of `headgate ARGUMENTS`."""
     async with headgate(*arguments, env=env, cwd=cwd) as process:
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()

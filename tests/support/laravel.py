@@ -18,7 +18,7 @@ APP: Final = Path(__file__).resolve().parents[1] / "laravel_app"
 PACKAGE: Final = Path(__file__).resolve().parents[2] / "clients" / "laravel"
 PACKAGED_APP: Final = PACKAGE / "tests" / "app"
 MIN_SECRET_BYTES: Final = 32
-REQUEST_TIMEOUT_S: Final = 10.0
+REQUEST_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)

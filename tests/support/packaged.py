@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.support.laravel import PACKAGED_APP, LaravelApp, laravel_app
+from tests.support.laravel import PACKAGED_APP, REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.php import php_binary
 from tests.support.system import SECRET, System
 
@@ -60,7 +60,7 @@ async def ask(
     running: System, method: str, path: str, form: dict[str, str] | None = None, **headers: str
 ) -> httpx.Response:
     """What a page of the application's would ask of it; header names with _ for -."""
-    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=running.laravel.url, trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         response = await http.request(method, path, data=form, headers=named)
     assert response.is_success, (response.text, running.laravel.log())

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import httpx
 import redis.asyncio as aioredis
-from redis.exceptions import ConnectionError
+from redis.exceptions import RedisError
 from sqlalchemy import create_engine, text
 
 from runtime.settings import Settings
@@ -26,14 +26,14 @@ from schemas.signing import Signer
 from tests.support.bus import observer
 from tests.support.client import Client, SocketClient, TransportName
 from tests.support.cluster import RedisCluster
-from tests.support.laravel import LaravelApp, laravel_app
+from tests.support.laravel import REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SECRET: Final = "a secret that only tests and their services know"
-START_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 30.0 * PATIENCE
 PARTITIONS: Final = 4
 
 
@@ -78,7 +78,7 @@ class Service:
                 stderr=output,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
             while True:
                 if self._process.returncode is not None:
                     raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{self.log()}")
@@ -106,7 +106,7 @@ class Service:
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one series of its /metrics, 0 when there is none yet."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
             body = (await http.get(f"{self._health}/metrics")).text
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         for line in body.splitlines():
@@ -171,7 +171,7 @@ class System:
         headers = signer.headers(method, target, body, timestamp=int(time.time()), nonce=os.urandom(12).hex()) | {
             "Content-Type": "application/json"
         }
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
             return await http.request(method, self.api_url + target, content=body, headers=headers)
 
     async def entries(self, *, datagrams: bool = False) -> list[Entry]:
@@ -211,7 +211,7 @@ class System:
             try:
                 # What one log's entries led to may be on another that was looked at before.
                 return (handled := await all_handled()) is not None and handled == await all_handled()
-            except ConnectionError:  # A connection that a server did not survive.
+            except RedisError:  # A server that was lost, or is being replaced.
                 return False
 
         async def all_handled() -> dict[str, bytes] | None:
@@ -241,8 +241,8 @@ def environment(folder: Path, redis_url: str, laravel_url: str) -> dict[str, str
         "HEADGATE_ARCHIVE_URL": f"sqlite+aiosqlite:///{folder / 'archive.db'}",
         "HEADGATE_TRACES": f"file:{folder / 'traces.jsonl'}",
         "HEADGATE_LOG_FORMAT": "json",
-        "HEADGATE_LEASE_SECONDS": "1",
-        "HEADGATE_AUTH_TIMEOUT": "3",
+        "HEADGATE_LEASE_SECONDS": "3",
+        "HEADGATE_AUTH_TIMEOUT": "20",
     }
 
 

@@ -16,9 +16,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from runtime.tasks import cancel
 from schemas.codec import FrameLimits, decode_frame, encode_frame
+from tests.support.waiting import PATIENCE
 from tests.support.wt_client import Closed, SessionRefusedError
 
-TIMEOUT: Final = 5.0
+TIMEOUT: Final = 5.0 * PATIENCE
 _LIMITS: Final = FrameLimits(max_bytes=1 << 20, max_keys=100_000, max_depth=64)
 
 

@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-TIMEOUT: Final = 5.0
+from tests.support.waiting import PATIENCE
+
+#: Of each wait (seconds).
+TIMEOUT: Final = 5.0 * PATIENCE
 
 
 class StreamCarrier(Protocol):

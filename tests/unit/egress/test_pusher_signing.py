@@ -78,6 +78,7 @@ def test_a_clock_may_be_ten_minutes_away(away: int) -> None:
         (signed().replace("auth_signature=", "auth_signature=0"), "does not match"),
         (signed().partition("&auth_signature")[0], "no auth_signature"),
         (signed() + "&auth_signature=%C3%A9", "twice"),
+        (signed() + "&AUTH_TIMESTAMP=1", "twice"),
         (signed() + "&info=user_count", "does not match"),
         (signed(body_md5=None), "body_md5"),
         (signed(body_md5="\u00e9"), "body_md5"),
@@ -89,6 +90,16 @@ def test_a_wrong_signature_is_named(query: str, words: str) -> None:
     """What is missing, stale or wrong is said, whatever is in the query."""
     with pytest.raises(InvalidSignature, match=words):
         check(query)
+
+
+def test_a_signature_is_of_what_is_read() -> None:
+    """One that was seen cannot be given another time and body, with its own under names in capitals."""
+    was = dict(parse_qsl(signed()))
+    body = b'{"evil":1}'
+    names = {"AUTH_TIMESTAMP": was.pop("auth_timestamp"), "BODY_MD5": was.pop("body_md5")}
+    now = {"auth_timestamp": str(NOW + 3600), "body_md5": hashlib.md5(body, usedforsecurity=False).hexdigest()}
+    with pytest.raises(InvalidSignature, match="twice"):
+        verify(SECRETS, "POST", "/apps/3/events", urlencode(now | was | names), body, now=NOW + 3600)
 
 
 def test_method_path_and_body_are_signed() -> None:
