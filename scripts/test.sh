@@ -14,4 +14,4 @@ export PATIENCE=5
 # The attacks measure how long a gateway's event loop is held, and chaos runs a machine full of processes: nothing else
 # runs beside them.
 .venv/bin/python -m pytest tests/attacks tests/chaos
-exec .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/attacks --ignore tests/chaos
+exec .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/chaos

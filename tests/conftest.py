@@ -1,13 +1,20 @@
-"""The order of the tests when several processes share them, a file at a time (scripts/test.sh)."""
+"""The order of the tests when several processes share them (scripts/test.sh), and how Hypothesis looks for examples.
+
+It takes the same in each run, however long that is: a pause of the machine is no finding, and what fails fails again.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 #: What takes longest begins first, so that no process ends long before the others.
 _ORDER: Final = ("simulation", "e2e", "fuzz", "integration")
+
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -121,6 +121,7 @@ async def laravel_system() -> AsyncIterator[LaravelSystem]:
             "HEADGATE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
             "HEADGATE_SECRET": secret,
             "HEADGATE_API_PORT": str(api_port),
+            "HEADGATE_API_REQUESTS_PER_MINUTE": "0",
             "HEADGATE_DATA_DIR": str(folder),
         }
         env = {

@@ -136,7 +136,11 @@ async def world(
     (folder / "archive").mkdir()
     async with AsyncExitStack() as stack:
         watched = await stack.enter_async_context(watched_pair()) if sentinel else None
-        redis = watched.servers[0] if watched else await stack.enter_async_context(redis_server(**redis_options))
+        redis = (
+            watched.servers[0]
+            if watched
+            else await stack.enter_async_context(redis_server(**{"appendfsync": "always"} | redis_options))
+        )
         application_port = free_port()
         settings = _settings(folder, application_port)
         if sentinel:

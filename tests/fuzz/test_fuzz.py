@@ -70,7 +70,8 @@ def guided(name: str, folder: Path) -> str:
         f"-max_total_time={SECONDS[name]}",
         f"-rss_limit_mb={MEMORY_MIB}",
         f"-artifact_prefix={corpus}-",
-        "-timeout=5",
+        "-timeout=30",
+        "-seed=1",
         "-max_len=4096",
         "-print_final_stats=1",
     )

@@ -220,6 +220,8 @@ async def test_appends_keep_their_order_while_their_stream_moves(bus: Bus, clust
         after += BURST * moving.done()
         appends += [bus.appender.append(key, entry("s", len(appends) + n)) for n in range(BURST)]
         await asyncio.sleep(0.002)
+        # On a slow machine a slot takes its time: what is not confirmed yet stays bounded.
+        await asyncio.wait([asyncio.ensure_future(appends[max(0, len(appends) - 1000)])])
     await moving
     ids = [order(stream_id) for stream_id in await asyncio.gather(*appends)]
     since = (await cluster.errors()) - before
@@ -269,7 +271,7 @@ async def test_a_failover_under_load_loses_nothing(bus: Bus, cluster: RedisClust
         await eventually(lambda: load.more(5 * BURST), 10)
         load.mark()
         former = await cluster.fail_over(log, number)
-        assert load.more(5 * BURST, others)
+        await eventually(lambda: load.more(5 * BURST, others), 10)
         # Without a replica the new master has nobody to confirm what it is sent.
         await cluster.come_back(former, number)
         load.mark()

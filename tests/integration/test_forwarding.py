@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ Writer = asyncio.StreamWriter
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with processors_world(tmp_path) as made:
-        made.settings = made.settings.model_copy(update={"laravel_idempotent": False, "laravel_timeout": 0.5})
+        made.settings = made.settings.model_copy(update={"laravel_idempotent": False, "laravel_timeout": 2.0})
         yield made
 
 
@@ -57,7 +58,7 @@ def status(code: int, body: bytes = b"") -> Callable[[Writer], Awaitable[None]]:
 
 async def silence(writer: Writer) -> None:
     """No answer in time."""
-    await asyncio.sleep(1)
+    await asyncio.sleep(6)
 
 
 async def break_off(writer: Writer) -> None:
@@ -157,7 +158,7 @@ async def test_a_processor_that_ends_in_the_middle_leaves_a_dead_letter(world: W
 
 async def test_questions_are_asked_again_all_the_same(world: World) -> None:
     """Whose token it is can be asked twice: only what is handled is at stake."""
-    answers = iter([500, 500, 200])
+    answers = chain([500, 500], repeat(200))
     world.app.replies[VERIFY] = lambda _: JSONResponse({"user": {"id": 7}}, next(answers))
     async with running(world, "auth"):
         await world.append("s1", AuthRequested(token=world.sealed("s1", "t")))

@@ -30,6 +30,8 @@ from tests.support.wt_client import WebTransportClient, connect
 Start = Callable[..., Awaitable[EchoGateway]]
 
 OTHER: Final = "127.0.0.2"
+#: Of a session that stays because its client answers (seconds).
+IDLE_S: Final = 0.6 * PATIENCE
 KEY: Final = b"k" * 32
 
 
@@ -200,12 +202,12 @@ async def test_both_transports_count_together(start: Start, tmp_path: Path) -> N
 
 async def test_a_quiet_session_stays(start: Start) -> None:
     """A client that says nothing of its own accord is asked twice in each idle timeout, and stays."""
-    gateway = await start(idle_timeout=0.6)
+    gateway = await start(idle_timeout=IDLE_S)
     async with await connect(gateway.url()) as client:
         await ping(client)
         received, began = client.packets_received, asyncio.get_running_loop().time()
         await eventually(lambda: client.packets_received >= received + 8)
-        assert asyncio.get_running_loop().time() - began > 2 * 0.6
+        assert asyncio.get_running_loop().time() - began > 2 * IDLE_S
         await ping(client)
     assert len(gateway.sessions) == 1
 

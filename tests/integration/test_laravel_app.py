@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.support.laravel import APP, LaravelApp, laravel_app
+from tests.support.laravel import APP, REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.php import run_php
 
 SECRET: Final = "a-secret-of-the-tests-and-of-nothing-else"
@@ -61,7 +61,7 @@ async def app() -> AsyncIterator[LaravelApp]:
 
 @pytest.fixture
 async def http(app: LaravelApp) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=app.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=REQUEST_TIMEOUT_S) as client:
         yield client
 
 

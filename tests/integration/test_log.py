@@ -100,7 +100,7 @@ async def test_a_log_that_goes_away_is_a_problem_until_it_is_back(settings: Sett
 
 async def test_a_server_that_would_lose_entries_is_refused() -> None:
     """Eviction and another number of partitions stop the start with words; durability is told as it is."""
-    async with redis_server(maxmemory_policy="allkeys-lru") as evicting:
+    async with redis_server(maxmemory_policy="allkeys-lru", appendfsync="always") as evicting:
         wrong = Settings(redis_url=evicting.url, _env_file=None)
         client = connect(wrong)
         with pytest.raises(ConfigurationError, match="noeviction"):

@@ -45,7 +45,7 @@ async def console(
         await component.start()
     health.serving = True
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as http:
             yield http
     finally:
         for component in reversed(components):

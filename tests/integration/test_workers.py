@@ -19,21 +19,22 @@ import pytest_asyncio
 
 from runtime.tasks import cancel
 from tests.support.client import Client
+from tests.support.laravel import REQUEST_TIMEOUT_S
 from tests.support.moving import change_port, server_ids
 from tests.support.ports import free_port
 from tests.support.system import ROOT, System, environment, system
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wt_client import Closed, WebTransportClient, connect
 
 WORKERS: Final = 2
 CLIENTS: Final = 20
 MOVES: Final = 3
 #: Silence after which clients take their worker for dead.
-IDLE_S: Final = 4.0
+IDLE_S: Final = 4.0 * PATIENCE
 #: Longer than it takes to start a worker: silence ends nothing before.
 PATIENT_S: Final = 60.0
 #: Between two messages of a client.
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.3
 
 
 def worker_of(client: WebTransportClient) -> int:
@@ -111,7 +112,7 @@ def operator_url(running: System, worker: int) -> str:
 
 async def all_ready(running: System) -> bool:
     """Whether each worker serves."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         try:
             answers = [await http.get(f"{operator_url(running, index)}/health/ready") for index in range(WORKERS)]
         except httpx.TransportError:
@@ -121,7 +122,7 @@ async def all_ready(running: System) -> bool:
 
 async def listener_event(running: System, worker: int, event: str) -> float:
     """What a worker's listener has counted."""
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_TIMEOUT_S) as http:
         text = (await http.get(f"{operator_url(running, worker)}/metrics")).text
     series = f'headgate_listener_events_total{{event="{event}"}} '
     return float(next(line for line in text.splitlines() if line.startswith(series)).removeprefix(series))

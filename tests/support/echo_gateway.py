@@ -11,6 +11,7 @@ from ingress.server.options import ListenerOptions
 from ingress.server.quic import QuicListener
 from ingress.server.transport import Admission, SessionRequest, Transport
 from ingress.server.workers import Place
+from tests.support.wt_stream import TIMEOUT
 
 
 @dataclass
@@ -107,7 +108,7 @@ class EchoGateway:
 
     async def ended(self, index: int = 0) -> list[tuple[object, ...]]:
         """Wait for a session's end and return everything that its handler was told."""
-        await asyncio.wait_for(self.sessions[index].ended.wait(), 5)
+        await asyncio.wait_for(self.sessions[index].ended.wait(), TIMEOUT)
         return self.sessions[index].calls
 
     def killed(self) -> int:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
 
-START_TIMEOUT_S: Final = 15.0
-STOP_TIMEOUT_S: Final = 5.0
-RUN_TIMEOUT_S: Final = 30.0
+START_TIMEOUT_S: Final = 15.0 * PATIENCE
+STOP_TIMEOUT_S: Final = 5.0 * PATIENCE
+RUN_TIMEOUT_S: Final = 30.0 * PATIENCE
 
 #: PHP extension -> the Debian package that brings it.
 _EXTENSIONS: Final = {

@@ -41,6 +41,7 @@ class PostgresServer:
             self._process = await asyncio.create_subprocess_exec(
                 str(self._binaries / "postgres"),
                 *("-D", str(self._folder / "data"), "-k", str(self._folder), "-p", str(_PORT), "-h", ""),
+                *("-c", "fsync=off"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -111,7 +112,7 @@ async def postgres_server() -> AsyncIterator[PostgresServer]:
         if as_owner:
             os.chown(folder, as_owner["user"], as_owner["group"])
         os.chmod(folder, 0o755)
-        initdb = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "headgate", "--auth=trust"]
+        initdb = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "headgate", "--auth=trust", "--no-sync"]
         await asyncio.to_thread(_run, [*initdb, "-E", "UTF8", "--no-locale"], as_owner)
         server = PostgresServer(binaries, folder, as_owner)
         await server.start()

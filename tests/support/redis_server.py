@@ -15,8 +15,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
 
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 20.0 * PATIENCE
 
 
 class RedisServer:
@@ -101,7 +102,8 @@ class RedisServer:
 async def redis_server(*, binary: str | None = None, **options: str | int) -> AsyncIterator[RedisServer]:
     """An empty redis-server on a free loopback port until the block ends; `binary` in place of the one on PATH.
 
-    Appends are on disk before they are answered, unless `options` (of redis.conf, `_` for `-`) say otherwise.
+    `options` are of redis.conf, `_` for `-`. What was appended survives a kill(), since the system has it; nothing
+    waits for a disk that others use as well.
     """
     with tempfile.TemporaryDirectory(prefix="headgate-redis-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -111,7 +113,7 @@ async def redis_server(*, binary: str | None = None, **options: str | int) -> As
             "bind": "127.0.0.1",
             "dir": str(folder),
             "appendonly": "yes",
-            "appendfsync": "always",
+            "appendfsync": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
         }
@@ -126,12 +128,12 @@ async def redis_server(*, binary: str | None = None, **options: str | int) -> As
 
 @asynccontextmanager
 async def redis_sentinel(name: str, master_port: int) -> AsyncIterator[RedisServer]:
-    """A Sentinel that alone decides about the master on `master_port`, within about a second."""
+    """A Sentinel that alone decides about the master on `master_port`, within about three seconds."""
     with tempfile.TemporaryDirectory(prefix="headgate-sentinel-", ignore_cleanup_errors=True) as folder:
         port, configuration = free_port(), Path(folder) / "sentinel.conf"
         configuration.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {name} 127.0.0.1 {master_port} 1\n"
-            f"sentinel down-after-milliseconds {name} 500\nsentinel failover-timeout {name} 2000\n"
+            f"sentinel down-after-milliseconds {name} 2000\nsentinel failover-timeout {name} 4000\n"
         )
         server = RedisServer(Path(folder), port, {}, (str(configuration), "--sentinel"))
         await server.start()

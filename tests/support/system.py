@@ -98,7 +98,7 @@ class Service:
             return 0
         if process.returncode is None:
             process.send_signal(number)
-        return await asyncio.wait_for(process.wait(), 30)
+        return await asyncio.wait_for(process.wait(), 60)
 
     async def kill(self) -> None:
         """SIGKILL."""

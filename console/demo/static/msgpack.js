@@ -80,7 +80,7 @@ class Reader {
   }
 
   #string(length) {
-    return new TextDecoder('utf-8', { fatal: true }).decode(this.#take(length));
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(this.#take(length));
   }
 
   #array(length, depth) {

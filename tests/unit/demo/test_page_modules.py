@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ async def page() -> AsyncIterator[Page]:
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+            executable_path=os.environ["CHROMIUM"], args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
         )
         page = await browser.new_page()
         await page.route("**/*", serve)
@@ -96,6 +96,7 @@ async def test_what_is_no_frame_is_refused(page: Page, stream: bytes) -> None:
 
 @in_browser
 @given(frame=frames, packed=st.booleans())
+@example(frame={"a": "\ufeffmarked"}, packed=True)
 @example(frame={"__proto__": None}, packed=True)
 @example(frame={"__proto__": {"a": 1}}, packed=False)
 async def test_datagrams_of_both_codecs_are_read(page: Page, frame: dict[str, Any], packed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,9 @@ def sockets() -> Iterator[list[socket.socket]]:
 
 
 def taken_by(sockets: list[socket.socket], packet: bytes, source: socket.socket) -> int:
-    """The index of the socket that receives `packet`; loopback has delivered when sendto returns."""
+    """The index of the socket that receives `packet`."""
     source.sendto(packet, sockets[0].getsockname())
+    select.select(sockets, [], [], 20)
     received = []
     for index, sock in enumerate(sockets):
         try:
