@@ -85,7 +85,7 @@ def logged(api: Api) -> int:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(route=st.sampled_from(ROUTES), body=BODIES, query=QUERIES)
 def test_every_signed_request_is_answered(
-    http: httpx.Client, route: tuple[str, str], body: bytes, query: dict[str, str]
+    http: httpx.Client, route: tuple[str, str], body: bytes, query: dict[str, Any]
 ) -> None:
     """With what was asked for, or with why it was refused."""
     method, path = route
