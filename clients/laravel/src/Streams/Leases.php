@@ -44,7 +44,7 @@ final class Leases
         private readonly Log $log,
         private readonly string $group,
         private readonly string $owner,
-        private readonly int $seconds,
+        public readonly int $seconds,
     ) {
     }
 
