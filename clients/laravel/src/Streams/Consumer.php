@@ -138,7 +138,7 @@ final class Consumer
      */
     private function lead(): void
     {
-        if ($this->leases->due()) {
+        if ($this->leases->dueToShare()) {
             $this->leases->share();
         }
 
