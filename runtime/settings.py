@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.codec import FrameLimits
@@ -224,7 +225,11 @@ class Settings(BaseSettings):
     def _split_secrets(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return dict(part.strip().split(":", 1) for part in value.split(",") if ":" in part)
+        pairs = [part.strip().partition(":") for part in value.split(",") if part.strip()]
+        if not all(name and colon for name, colon, _ in pairs):
+            # Not a ValueError, whose words might quote a value and so are not shown.
+            raise PydanticCustomError("pairs", "every part has to be id:secret")
+        return {name: secret for name, _, secret in pairs}
 
     @property
     def keys(self) -> Keys:

@@ -19,7 +19,7 @@ return [
     'handled_connection' => null,
 
     // How to publish: 'stream' appends to Headgate's log, 'http' asks its API to.
-    'via' => 'stream',
+    'via' => env('HEADGATE_PUBLISH_VIA', 'stream'),
 
     'stream' => [
         // A connection of config/database.php; it needs the database number of HEADGATE_REDIS_URL.
@@ -30,7 +30,8 @@ return [
     ],
 
     'http' => [
-        'url' => 'http://127.0.0.1:3001',
+        // Where Headgate's HTTP API listens: its HEADGATE_API_HOST and HEADGATE_API_PORT.
+        'url' => env('HEADGATE_API_URL', 'http://127.0.0.1:3001'),
 
         // Seconds for a whole request.
         'timeout' => 5,
@@ -43,6 +44,16 @@ return [
     'token' => [
         // Seconds within which a page has to connect with the token it got.
         'lifetime' => 60,
+    ],
+
+    // Seconds after which what was allowed ends and Headgate asks again; null for never.
+    'lifetimes' => [
+        // Of a session: its client comes back with a new token.
+        'session' => env('HEADGATE_SESSION_LIFETIME'),
+
+        // Of a private or presence channel: its client is told `unsubscribed`, and may ask again. A permission that
+        // was signed by /broadcasting/auth has no end.
+        'channel' => env('HEADGATE_CHANNEL_LIFETIME'),
     ],
 
     'routes' => [

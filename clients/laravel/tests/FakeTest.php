@@ -75,6 +75,13 @@ final class FakeTest extends TestCase
         Headgate::assertUnsubscribed('s', 'room');
         Headgate::assertUserUnsubscribed('7', 'room');
 
+        try {
+            Headgate::assertNothingPublished();
+        } catch (AssertionFailedError) {
+            $noticed = true;
+        }
+
+        $this->assertTrue($noticed ?? false);
         $this->expectException(AssertionFailedError::class);
         Headgate::assertUnsubscribed('s', 'other');
     }

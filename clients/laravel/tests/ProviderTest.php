@@ -7,6 +7,7 @@ namespace Headgate\Laravel\Tests;
 use Headgate\Laravel\Exceptions\ConfigurationException;
 use Headgate\Laravel\Facades\Headgate;
 use Headgate\Laravel\HeadgateServiceProvider;
+use Headgate\Laravel\Http\Middleware\RefuseForGood;
 use Illuminate\Routing\Route;
 use Illuminate\Support\ServiceProvider;
 
@@ -44,17 +45,17 @@ final class ProviderTest extends TestCase
             $this->app->make('router')->getRoutes()->getRoutes(),
             static fn (Route $route): bool => str_starts_with($route->uri(), 'headgate/'),
         );
-        $middleware = [];
+        [$middleware, $signed] = [[], ['headgate.signature', RefuseForGood::class]];
 
         foreach ($routes as $route) {
             $middleware[$route->uri()] = $route->gatherMiddleware();
         }
 
         $this->assertSame([
-            'headgate/auth/verify' => ['headgate.signature'],
-            'headgate/handle' => ['headgate.signature'],
-            'headgate/event' => ['headgate.signature'],
-            'headgate/authorize' => ['headgate.signature'],
+            'headgate/auth/verify' => $signed,
+            'headgate/handle' => $signed,
+            'headgate/event' => $signed,
+            'headgate/authorize' => $signed,
             'headgate/token' => ['web', 'auth'],
         ], $middleware);
     }

@@ -94,6 +94,18 @@ def test_a_wrong_value_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert SECRET not in said
 
 
+@pytest.mark.parametrize("value", [SECRET, f"old:{SECRET},{SECRET}", f":{SECRET}"])
+def test_a_previous_secret_without_its_id_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part of the previous secrets that is no `id:secret` is named and not shown, rather than left out."""
+    monkeypatch.setenv("HEADGATE_PREVIOUS_SECRETS", value)
+    assert run(monkeypatch, "config") == 2
+    assert capsys.readouterr().err == "headgate: HEADGATE_PREVIOUS_SECRETS: every part has to be id:secret\n"
+    monkeypatch.setenv("HEADGATE_PREVIOUS_SECRETS", f" old:{SECRET}, ")
+    assert {name: one.get_secret_value() for name, one in Settings().previous_secrets.items()} == {"old": SECRET}
+
+
 def test_a_contradiction_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that contradict each other end with status 2 and words, without a traceback."""
     monkeypatch.setenv("HEADGATE_TLS_CERT", "only-one.pem")

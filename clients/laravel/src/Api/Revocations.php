@@ -40,7 +40,7 @@ final class Revocations
     private function ask(string $kind, string $who, string $channel, string $reason): string
     {
         $body = array_map([Json::class, 'encode'], [$kind => $who, 'channel' => $channel, 'reason' => $reason]);
-        // So that asking again is the same order.
+        // So that what comes of asking again has the same ids; who has joined since is asked to leave as well.
         $key = Ids::uuid7((int) (microtime(true) * 1000), random_bytes(10));
         $response = $this->client->post('/unsubscribe', Json::object($body), ['Idempotency-Key' => $key]);
 

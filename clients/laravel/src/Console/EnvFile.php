@@ -18,24 +18,29 @@ final class EnvFile
      */
     public function get(string $name): string
     {
-        return preg_match($this->line($name), $this->text, $found) === 1 ? trim($found[1], " \t\r\"'") : '';
+        return preg_match($this->line($name), $this->text, $found) === 1 ? trim($found[2], " \t\r\"'") : '';
     }
 
     public function with(string $name, string $value): self
     {
-        $line = "{$name}={$value}";
-
         if (preg_match($this->line($name), $this->text) === 1) {
-            return new self(preg_replace_callback($this->line($name), static fn (): string => $line, $this->text));
+            return new self(preg_replace_callback(
+                $this->line($name),
+                static fn (array $found): string => $found[1] . $value,
+                $this->text,
+            ));
         }
 
         $end = $this->text === '' || str_ends_with($this->text, "\n") ? '' : "\n";
 
-        return new self("{$this->text}{$end}{$line}\n");
+        return new self("{$this->text}{$end}{$name}={$value}\n");
     }
 
+    /**
+     * As the framework's reader of these files takes it: `NAME=value`, `NAME = value`, `export NAME=value`.
+     */
     private function line(string $name): string
     {
-        return '/^' . preg_quote($name, '/') . '=(.*)$/m';
+        return '/^(\h*(?:export\h+)?' . preg_quote($name, '/') . '\h*=\h*)(.*)$/m';
     }
 }

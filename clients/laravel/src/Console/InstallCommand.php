@@ -29,7 +29,12 @@ final class InstallCommand extends Command
 
         $this->publish();
         $this->environment($path);
-        $this->next((string) $config->get('headgate.routes.prefix'));
+
+        if ($this->laravel->configurationIsCached()) {
+            $this->warn('The configuration is cached, and stays as it was: run `php artisan config:clear`.');
+        }
+
+        $this->next($config);
 
         return self::SUCCESS;
     }
@@ -87,17 +92,21 @@ final class InstallCommand extends Command
         return version_compare($this->laravel->version(), '11', '>=') ? 'BROADCAST_CONNECTION' : 'BROADCAST_DRIVER';
     }
 
-    private function next(string $prefix): void
+    private function next(Repository $config): void
     {
+        $prefix = $config->get('headgate.routes.prefix');
         $this->line('');
-        $this->line("Next: give Headgate the same HEADGATE_SECRET, this application's URL, and these paths:");
+        $this->line('Next: give Headgate the same HEADGATE_SECRET, and where this application is:');
         $this->line('');
-        $this->line('    HEADGATE_LARAVEL_URL=' . $this->laravel->make('config')->get('app.url'));
+        $this->line("    HEADGATE_LARAVEL_URL={$config->get('app.url')}");
         $this->line("    HEADGATE_LARAVEL_VERIFY_PATH=/{$prefix}/auth/verify");
         $this->line("    HEADGATE_LARAVEL_HANDLE_PATH=/{$prefix}/handle");
         $this->line("    HEADGATE_LARAVEL_EVENT_PATH=/{$prefix}/event");
         $this->line("    HEADGATE_LARAVEL_AUTHORIZE_PATH=/{$prefix}/authorize");
         $this->line('');
-        $this->line('Then `php artisan headgate:status` says whether both understand each other.');
+        $this->line('The URL is APP_URL. It has to be one that leads here from where Headgate runs, with its port:');
+        $this->line('http://127.0.0.1:8000 for `php artisan serve`. No redirect is followed.');
+        $this->line('');
+        $this->line('Then `php artisan headgate:status` says what of Headgate this application reaches.');
     }
 }

@@ -14,6 +14,7 @@ abstract class ChannelEvent
     /**
      * @param string $id the same when the event comes again
      * @param ?string $user null for a session without a user
+     * @param ?string $traceparent the trace to go on with (W3C Trace Context)
      */
     public function __construct(
         public readonly string $id,
@@ -22,6 +23,7 @@ abstract class ChannelEvent
         public readonly string $channel,
         public readonly DateTimeImmutable $at,
         public readonly string $reason = '',
+        public readonly ?string $traceparent = null,
     ) {
     }
 }

@@ -14,6 +14,7 @@ abstract class ConnectionEvent
     /**
      * @param string $id the same when the event comes again
      * @param ?string $user null for a session without a user
+     * @param ?string $traceparent the trace to go on with (W3C Trace Context)
      */
     public function __construct(
         public readonly string $id,
@@ -21,6 +22,7 @@ abstract class ConnectionEvent
         public readonly ?string $user,
         public readonly DateTimeImmutable $at,
         public readonly string $reason = '',
+        public readonly ?string $traceparent = null,
     ) {
     }
 }

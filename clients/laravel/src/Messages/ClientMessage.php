@@ -18,6 +18,7 @@ final class ClientMessage
      * @param ?string $channel that it was sent to, whether or not its sender is in it
      * @param mixed $data of what was sent to a channel; else null
      * @param array<string, mixed> $frame the whole, maps as arrays
+     * @param ?string $traceparent the trace to go on with (W3C Trace Context), Headgate's own
      */
     public function __construct(
         public readonly string $id,
@@ -27,6 +28,7 @@ final class ClientMessage
         public readonly ?string $channel,
         public readonly mixed $data,
         public readonly array $frame,
+        public readonly ?string $traceparent = null,
     ) {
     }
 

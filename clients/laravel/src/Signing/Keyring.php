@@ -53,13 +53,16 @@ final class Keyring
     public static function fromConfig(array $config): self
     {
         $previous = [];
+        $pairs = array_map('trim', explode(',', (string) ($config['previous_secrets'] ?? '')));
 
-        foreach (explode(',', (string) ($config['previous_secrets'] ?? '')) as $pair) {
-            [$id, $secret] = explode(':', trim($pair), 2) + [1 => null];
+        foreach (array_filter($pairs, static fn (string $pair): bool => $pair !== '') as $pair) {
+            [$id, $secret] = explode(':', $pair, 2) + [1 => null];
 
-            if ($secret !== null) {
-                $previous[$id] = $secret;
+            if ($id === '' || $secret === null) {
+                throw new ConfigurationException('HEADGATE_PREVIOUS_SECRETS: every part has to be id:secret.');
             }
+
+            $previous[$id] = $secret;
         }
 
         return new self((string) $config['key_id'], (string) $config['secret'], $previous);

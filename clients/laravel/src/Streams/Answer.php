@@ -15,6 +15,8 @@ use Symfony\Component\HttpFoundation\Response;
  */
 final class Answer
 {
+    private const UNREADABLE = [100, 'the application is asked in JSON, which cannot carry this frame: no raw bytes'];
+    private const RESERVED = [100, 'channel_message is the gateway\'s own type: send message'];
     private const NOT_SUBSCRIBED = [104, 'not subscribed to this channel'];
     private const REJECTED = [121, 'the application refused this message'];
 
@@ -25,7 +27,7 @@ final class Answer
     /**
      * @return list<array{string, list<string>}> topic and fields of each entry to append
      *
-     * @throws RuntimeException for a response that says that it failed
+     * @throws RuntimeException for a response that says that it failed; Unavailable, that nothing can be handled now
      */
     public function of(mixed $answer): array
     {
@@ -60,6 +62,22 @@ final class Answer
     /**
      * @return list<array{string, list<string>}>
      */
+    public function unreadable(): array
+    {
+        return [$this->error(...self::UNREADABLE)];
+    }
+
+    /**
+     * @return list<array{string, list<string>}>
+     */
+    public function reserved(): array
+    {
+        return [$this->error(...self::RESERVED)];
+    }
+
+    /**
+     * @return list<array{string, list<string>}>
+     */
     private function ofResponse(Response $response): array
     {
         if ($response->isClientError()) {
@@ -67,7 +85,9 @@ final class Answer
         }
 
         if (! $response->isSuccessful()) {
-            throw new RuntimeException("The handler answered {$response->getStatusCode()}.");
+            $status = $response->getStatusCode();
+
+            throw Requests::failure($response, new RuntimeException("The handler answered {$status}."));
         }
 
         $content = (string) $response->getContent();

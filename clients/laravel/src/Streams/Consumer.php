@@ -7,6 +7,7 @@ namespace Headgate\Laravel\Streams;
 use Headgate\Laravel\Events\EntryDeadLettered;
 use Headgate\Laravel\Exceptions\InvalidEntry;
 use Headgate\Laravel\Exceptions\RequestFailed;
+use Headgate\Laravel\Exceptions\Unavailable;
 use Illuminate\Contracts\Debug\ExceptionHandler;
 use Illuminate\Contracts\Events\Dispatcher as Events;
 use Throwable;
@@ -27,6 +28,12 @@ final class Consumer
     private const PAUSE_MICROSECONDS = 100_000;
     private const LONGEST_PAUSE_MICROSECONDS = 5_000_000;
 
+    /** How long an application that cannot handle anything is waited for before that counts as a failure. */
+    private const AWAY_NANOSECONDS = 600_000_000_000;
+
+    /** How often what is pending and that nobody handles is looked for, or with each lease if that is shorter. */
+    private const SWEEP_SECONDS = 10;
+
     /**
      * Entries that were handled are acknowledged together, since with `appendfsync always` each time waits for the
      * disk: when the first of them has waited so long, and at the latest with the turn. If the worker dies before,
@@ -43,6 +50,7 @@ final class Consumer
     /** @var array<int, list<string>> by partition, entries that are done with and not acknowledged */
     private array $done = [];
     private int $doneSince = 0;
+    private float $swept = 0.0;
 
     private bool $stopping = false;
     private bool $idle = false;
@@ -130,10 +138,11 @@ final class Consumer
      */
     private function lead(): void
     {
-        if ($this->leases->due()) {
+        if ($this->leases->dueToShare()) {
             $this->leases->share();
         }
 
+        $this->sweep();
         $held = $this->leases->held();
 
         foreach (array_diff_assoc($held, $this->known) as $partition => $lease) {
@@ -142,6 +151,25 @@ final class Consumer
 
         $this->known = $held;
         $this->cursors = array_intersect_key($this->cursors, $held);
+    }
+
+    /**
+     * Begin again with what is pending where something has been for as long as a lease lasts: a worker was paused
+     * while it read, or Redis's answer was lost, and nobody has it in hand.
+     */
+    private function sweep(): void
+    {
+        if (hrtime(true) / 1e9 - $this->swept < min(self::SWEEP_SECONDS, $this->leases->seconds)) {
+            return;
+        }
+
+        $this->swept = hrtime(true) / 1e9;
+
+        foreach (array_keys($this->known) as $partition) {
+            if (! isset($this->cursors[$partition]) && $this->group->hasStrays($partition, $this->leases->seconds)) {
+                $this->cursors[$partition] = self::START;
+            }
+        }
     }
 
     /**
@@ -237,7 +265,7 @@ final class Consumer
             return $this->bury($partition, $id, $fields, 'its worker ended while handling it', $attempts - 1);
         }
 
-        while (true) {
+        for ([$began, $pauses] = [hrtime(true), 1];; $pauses++) {
             try {
                 $following = $this->dispatcher->dispatch(InboundEntry::of($fields));
             } catch (InvalidEntry $error) {
@@ -245,14 +273,23 @@ final class Consumer
             } catch (Throwable $error) {
                 // A handler's defect is an attempt that failed; it must not end what others wait for.
                 $this->exceptions->report($error);
-                $attempts = $counted ? $attempts : $this->group->attempt($partition, $id);
+
+                if ($error instanceof Unavailable && hrtime(true) - $began < self::AWAY_NANOSECONDS) {
+                    // Whoever waits did not die of it, and nothing is known against the entry.
+                    $this->group->forget($partition, $id);
+                    $attempts = 0;
+                } else {
+                    $attempts = $counted ? $attempts : $this->group->attempt($partition, $id);
+                    $pauses = $attempts;
+                }
+
                 $counted = false;
 
                 if ($attempts >= $this->tries) {
                     return $this->bury($partition, $id, $fields, $this->describe($error), $attempts);
                 }
 
-                if (! $this->pause($partition, $attempts)) {
+                if (! $this->pause($partition, $pauses)) {
                     return false;
                 }
 
@@ -300,14 +337,10 @@ final class Consumer
      */
     private function bury(int $partition, string $id, array $fields, string $error, int $attempts): bool
     {
-        $this->group->bury($partition, $id, $fields, $error, $attempts);
-        $this->events->dispatch(new EntryDeadLettered(
-            $this->log->inbound($partition),
-            $id,
-            $fields,
-            $error,
-            $attempts,
-        ));
+        if ($this->group->bury($partition, $id, $fields, $error, $attempts)) {
+            $log = $this->log->inbound($partition);
+            $this->events->dispatch(new EntryDeadLettered($log, $id, $fields, $error, $attempts));
+        }
 
         return true;
     }

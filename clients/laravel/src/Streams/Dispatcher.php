@@ -14,12 +14,15 @@ use Headgate\Laravel\Events\ConnectionOpened;
 use Headgate\Laravel\Events\ConnectionResumed;
 use Headgate\Laravel\Events\MessageReceived;
 use Headgate\Laravel\Exceptions\InvalidEntry;
+use Headgate\Laravel\Exceptions\Unavailable;
 use Headgate\Laravel\Messages\ClientMessage;
 use Headgate\Laravel\Messages\Handlers;
-use Illuminate\Auth\Access\AuthorizationException;
+use Headgate\Laravel\Messages\Listeners;
 use Illuminate\Contracts\Events\Dispatcher as Events;
-use Illuminate\Validation\ValidationException;
-use Symfony\Component\HttpKernel\Exception\HttpExceptionInterface;
+use Illuminate\Contracts\Support\Responsable;
+use Psr\Log\LoggerInterface;
+use Symfony\Component\HttpFoundation\Response;
+use Throwable;
 
 /**
  * Turns an entry into the application's events and calls, and what these answer into entries.
@@ -40,15 +43,18 @@ final class Dispatcher
         private readonly Events $events,
         private readonly Handlers $handlers,
         private readonly Origins $origins,
+        private readonly Requests $requests,
+        private readonly LoggerInterface $logger,
     ) {
     }
 
     /**
-     * Whatever a listener or handler throws comes through, but for what a request would answer with 4xx.
+     * Whatever a listener or handler throws comes through, but for what a request would be answered with.
      *
      * @return list<array{string, list<string>}> topic and fields of each entry that follows
      *
      * @throws InvalidEntry
+     * @throws Unavailable
      */
     public function dispatch(InboundEntry $entry): array
     {
@@ -57,10 +63,27 @@ final class Dispatcher
                 return $this->message($entry);
             }
 
-            $this->events->dispatch($this->event($entry));
+            $this->tell($entry, $this->event($entry));
 
             return [];
         });
+    }
+
+    private function tell(InboundEntry $entry, ConnectionEvent|ChannelEvent $event): void
+    {
+        try {
+            $this->events->dispatch($event);
+        } catch (Throwable $error) {
+            $response = $this->requests->answer($this->requests->of($entry, $entry->data), $error);
+
+            if ($response->isClientError()) {
+                $this->logger->warning('A listener of Headgate\'s refused an event, which does not come again.', [
+                    'event' => $event::class,
+                    'id' => $entry->id,
+                    'exception' => $error,
+                ]);
+            }
+        }
     }
 
     /**
@@ -68,25 +91,30 @@ final class Dispatcher
      */
     private function event(InboundEntry $entry): ConnectionEvent|ChannelEvent
     {
-        $user = $entry->user === '' ? null : $entry->user;
-        $reason = (string) ($entry->data['reason'] ?? '');
         $at = DateTimeImmutable::createFromFormat('U.v', sprintf(
             '%d.%03d',
             intdiv($entry->milliseconds, 1000),
             $entry->milliseconds % 1000,
         ));
 
+        $made = [
+            'id' => $entry->id,
+            'session' => $entry->session,
+            'user' => $entry->user === '' ? null : $entry->user,
+            'at' => $at,
+            'reason' => (string) ($entry->data['reason'] ?? ''),
+            'traceparent' => Origin::trace($entry->traceparent),
+        ];
+
         if (isset(self::CONNECTIONS[$entry->type])) {
-            return new (self::CONNECTIONS[$entry->type])($entry->id, $entry->session, $user, $at, $reason);
+            return new (self::CONNECTIONS[$entry->type])(...$made);
         }
 
         if (! is_string($entry->data['channel'] ?? null)) {
             throw new InvalidEntry("{$entry->type} names no channel");
         }
 
-        $channel = $entry->data['channel'];
-
-        return new (self::CHANNELS[$entry->type])($entry->id, $entry->session, $user, $channel, $at, $reason);
+        return new (self::CHANNELS[$entry->type])(...$made, channel: $entry->data['channel']);
     }
 
     /**
@@ -95,31 +123,41 @@ final class Dispatcher
     private function message(InboundEntry $entry): array
     {
         $answer = new Answer($entry);
+
+        if (! $entry->readable) {
+            return $answer->unreadable();
+        }
+
         $message = $this->received($entry);
 
         if ($message === null) {
-            return $answer->refusal();
+            return $answer->reserved();
         }
 
         $handled = $this->handlers->has($message->type);
 
-        if (! $handled && ! $this->events->hasListeners(MessageReceived::class)) {
+        if (! $handled && ! Listeners::any($this->events)) {
             return $answer->refusal();
         }
 
         try {
             $this->events->dispatch(new MessageReceived($message));
 
-            return $answer->of($handled ? $this->handlers->handle($message) : null);
-        } catch (ValidationException | AuthorizationException) {
-            return $answer->refusal();
-        } catch (HttpExceptionInterface $error) {
-            if ($error->getStatusCode() >= 400 && $error->getStatusCode() < 500) {
-                return $answer->refusal();
-            }
-
+            return $answer->of($handled ? $this->handled($entry, $message) : null);
+        } catch (Unavailable $error) {
             throw $error;
+        } catch (Throwable $error) {
+            return $answer->of($this->requests->answer($this->requests->of($entry, $message->frame), $error));
         }
+    }
+
+    private function handled(InboundEntry $entry, ClientMessage $message): mixed
+    {
+        $answer = $this->handlers->handle($message);
+
+        return $answer instanceof Responsable && ! $answer instanceof Response
+            ? $answer->toResponse($this->requests->of($entry, $message->frame))
+            : $answer;
     }
 
     /**
@@ -140,8 +178,10 @@ final class Dispatcher
             return null;
         }
 
+        $trace = Origin::trace($entry->traceparent);
+
         if ($type !== 'message') {
-            return new ClientMessage($entry->id, $type, $entry->session, $user, null, null, $frame);
+            return new ClientMessage($entry->id, $type, $entry->session, $user, null, null, $frame, $trace);
         }
 
         $channel = $entry->data['channel'] ?? null;
@@ -153,6 +193,6 @@ final class Dispatcher
             'data' => $data,
             'sessionId' => $entry->session,
             'userId' => $user,
-        ]);
+        ], $trace);
     }
 }

@@ -18,6 +18,7 @@ final class Group
 
     /** KEYS: the log, its dead letters, its attempts. ARGV: 1 group, 2 the entry's id, 3… the letter. */
     private const BURY = <<<'LUA'
+        if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)==0 then return 0 end
         redis.call('XADD',KEYS[2],'*',unpack(ARGV,3))
         redis.call('HDEL',KEYS[3],ARGV[2])
         return redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
@@ -105,6 +106,19 @@ final class Group
     }
 
     /**
+     * Whether something has been pending for so long since it was last read.
+     *
+     * @throws RequestFailed
+     */
+    public function hasStrays(int $partition, int $seconds): bool
+    {
+        $idle = (string) ($seconds * 1000);
+        $command = ['XPENDING', $this->log->inbound($partition), $this->name, 'IDLE', $idle, '-', '+', '1'];
+
+        return $this->redis->command($command) !== [];
+    }
+
+    /**
      * @param array<int, list<string>> $ids by partition
      *
      * @throws RequestFailed
@@ -147,9 +161,11 @@ final class Group
      *
      * @param array<string, string> $fields
      *
+     * @return bool false where another has settled it
+     *
      * @throws RequestFailed
      */
-    public function bury(int $partition, string $id, array $fields, string $error, int $attempts): void
+    public function bury(int $partition, string $id, array $fields, string $error, int $attempts): bool
     {
         $log = $this->log->inbound($partition);
         $letter = [];
@@ -166,7 +182,8 @@ final class Group
         }
 
         $keys = [$log, "{$log}:dead", $this->attempts($partition)];
-        $this->redis->command(['EVAL', self::BURY, '3', ...$keys, $this->name, $id, ...$letter]);
+
+        return $this->redis->command(['EVAL', self::BURY, '3', ...$keys, $this->name, $id, ...$letter]) === 1;
     }
 
     /**

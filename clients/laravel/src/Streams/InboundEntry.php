@@ -26,9 +26,13 @@ final class InboundEntry
     private const VERSION = 1;
     private const JSON = 'application/json';
 
+    /** What JSON cannot carry; it comes from frames with raw bytes only. */
+    private const MSGPACK = 'application/msgpack';
+
     /**
      * @param int $milliseconds Unix time
      * @param array<string, mixed> $data the event's payload
+     * @param bool $readable false for what a client sent with raw bytes, of which nothing but the sender is known
      */
     private function __construct(
         public readonly string $id,
@@ -39,6 +43,7 @@ final class InboundEntry
         public readonly int $milliseconds,
         public readonly string $traceparent,
         public readonly array $data,
+        public readonly bool $readable,
     ) {
     }
 
@@ -59,11 +64,14 @@ final class InboundEntry
             throw new InvalidEntry("{$fields['type']} version {$fields['v']} is not known: upgrade headgate/laravel");
         }
 
-        if (($fields['ct'] ?? self::JSON) !== self::JSON) {
-            throw new InvalidEntry("{$fields['ct']} is not read: the frame held raw bytes, which JSON has not");
+        $type = $fields['ct'] ?? self::JSON;
+        $readable = $type === self::JSON;
+
+        if (! $readable && ($type !== self::MSGPACK || $fields['type'] !== self::MESSAGE)) {
+            throw new InvalidEntry("{$type} is not read");
         }
 
-        $data = json_decode($fields['data'], true);
+        $data = $readable ? json_decode($fields['data'], true) : [];
 
         if (! is_array($data)) {
             throw new InvalidEntry('data is not a JSON object');
@@ -78,6 +86,7 @@ final class InboundEntry
             (int) $fields['ts'],
             $fields['traceparent'] ?? '',
             $data,
+            $readable,
         );
     }
 }

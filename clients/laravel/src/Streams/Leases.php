@@ -34,6 +34,7 @@ final class Leases
     private array $held = [];
     private int $taken = 0;
     private float $renewed = -INF;
+    private float $shared = -INF;
 
     /**
      * @param string $owner this worker's name, like no other's
@@ -44,7 +45,7 @@ final class Leases
         private readonly Log $log,
         private readonly string $group,
         private readonly string $owner,
-        private readonly int $seconds,
+        public readonly int $seconds,
     ) {
     }
 
@@ -59,6 +60,15 @@ final class Leases
     public function due(): bool
     {
         return hrtime(true) / 1e9 - $this->renewed > $this->seconds / 3;
+    }
+
+    /**
+     * Whether it is time to share out anew. Renewing does not put it off, or a worker that always has something in hand
+     * would keep what it has from those that come to help.
+     */
+    public function dueToShare(): bool
+    {
+        return hrtime(true) / 1e9 - $this->shared > $this->seconds / 3;
     }
 
     /**
@@ -85,6 +95,7 @@ final class Leases
     public function share(): void
     {
         $this->renew();
+        $this->shared = $this->renewed;
         $share = $this->fair();
 
         foreach (array_slice(array_keys($this->held), $share) as $partition) {

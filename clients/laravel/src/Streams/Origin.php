@@ -19,7 +19,8 @@ final class Origin
     }
 
     /**
-     * That of the request that is being handled. A cause has only what Headgate has signed.
+     * That of the request that is being handled. A cause has only a request whose signature was verified, which is not
+     * over the cause itself.
      */
     public static function of(?Request $request): self
     {
@@ -27,11 +28,17 @@ final class Origin
             return new self();
         }
 
-        $traceparent = (string) $request->headers->get('traceparent');
-
         return new self(
-            preg_match(self::TRACEPARENT, $traceparent) === 1 ? $traceparent : '',
+            self::trace((string) $request->headers->get('traceparent')) ?? '',
             (string) $request->attributes->get(VerifySignature::EVENT),
         );
+    }
+
+    /**
+     * A traceparent as it is; null where it is none.
+     */
+    public static function trace(string $traceparent): ?string
+    {
+        return preg_match(self::TRACEPARENT, $traceparent) === 1 ? $traceparent : null;
     }
 }

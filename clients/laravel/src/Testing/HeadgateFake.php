@@ -73,6 +73,7 @@ final class HeadgateFake extends Headgate
     public function assertNothingPublished(): void
     {
         Assert::assertCount(0, $this->published(), 'Something was published.');
+        Assert::assertCount(0, $this->unsubscribed, 'A channel was taken away.');
     }
 
     public function assertSentToSession(string $session, ?Closure $wanted = null): void

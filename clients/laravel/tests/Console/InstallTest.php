@@ -104,4 +104,29 @@ final class InstallTest extends TestCase
         $this->assertSame(['c', 'a', ''], [$file->get('SECRET'), $file->get('MY_SECRET'), $file->get('OTHER')]);
         $this->assertSame("MY_SECRET=a\n#SECRET=b\nSECRET=\$1\n", $file->with('SECRET', '$1')->text);
     }
+
+    /** A variable is found in every form that the framework reads, and stays in its form. */
+    public function testVariablesAreFoundInEveryForm(): void
+    {
+        $file = new EnvFile("export SECRET='a'\nDRIVER = log\n");
+
+        $this->assertSame(['a', 'log'], [$file->get('SECRET'), $file->get('DRIVER')]);
+        $this->assertSame(
+            "export SECRET=b\nDRIVER = headgate\n",
+            $file->with('SECRET', 'b')->with('DRIVER', 'headgate')->text,
+        );
+    }
+
+    /** Where the configuration is cached nothing of this counts yet, which it says. */
+    public function testACachedConfigurationIsNamed(): void
+    {
+        $this->env('');
+        mkdir("{$this->folder}/bootstrap/cache", 0700, true);
+        file_put_contents("{$this->folder}/bootstrap/cache/config.php", '<?php return [];');
+
+        $this->artisan('headgate:install')
+            ->expectsOutput('The configuration is cached, and stays as it was: run `php artisan config:clear`.')
+            ->assertExitCode(0)
+            ->run();
+    }
 }

@@ -33,13 +33,42 @@ final class StatusTest extends TestCase
     /** What it publishes by must be there; the other way may be missing. */
     public function testOnlyWhatIsNeededMustBeThere(): void
     {
-        Http::fake(['*' => Http::response(['error' => 'the signature does not match'], 401)]);
+        Http::fake(['*' => Http::response('', 404)]);
 
         $this->assertSame(0, Artisan::call('headgate:status'));
-        $this->assertStringContainsString('401', Artisan::output());
+        $this->assertStringContainsString('404', Artisan::output());
 
         config(['headgate.via' => 'http']);
         $this->assertSame(1, Artisan::call('headgate:status'));
+    }
+
+    /** Another secret than Headgate's is wrong by whichever way: nothing that Headgate signs gets in. */
+    public function testAnotherSecretFails(): void
+    {
+        Http::fake(['*' => Http::response(['error' => 'the signature does not match'], 401)]);
+
+        $this->assertSame(1, Artisan::call('headgate:status'));
+        $this->assertStringContainsString('HEADGATE_SECRET', Artisan::output());
+    }
+
+    /** A cache that forgets nonces, and a driver or connection that cannot be made, are named like all else. */
+    public function testWhatCannotBeMadeIsNamed(): void
+    {
+        Http::fake(['*' => Http::response(['sessions' => [], 'next' => null])]);
+
+        foreach (['array' => ['forgets', 0], 'null' => ['keeps nothing', 1]] as $driver => [$words, $status]) {
+            config(["cache.stores.{$driver}" => ['driver' => $driver], 'headgate.nonce_store' => $driver]);
+            $this->assertSame($status, Artisan::call('headgate:status'));
+            $this->assertStringContainsString($words, Artisan::output());
+        }
+
+        config(['headgate.nonce_store' => null, 'broadcasting.connections.old' => ['driver' => 'pusher', 'key' => '']]);
+
+        foreach (['old', 'nowhere'] as $connection) {
+            config(['broadcasting.default' => $connection]);
+            $this->assertSame(1, Artisan::call('headgate:status'));
+            $this->assertStringContainsString('partitions', Artisan::output());
+        }
     }
 
     /** A short secret, another driver and a missing log are each named, and make it fail. */

@@ -43,6 +43,22 @@ final class AuthorizeTest extends TestCase
         ]);
     }
 
+    /** With a lifetime of channels what is opened has an end, after which Headgate asks again. */
+    public function testAPermissionHasAnEnd(): void
+    {
+        $id = (string) $this->user()->id;
+        config(['headgate.lifetimes.channel' => '900']);
+
+        foreach (['private-orders.7', 'presence-room.1'] as $channel) {
+            $from = time();
+            $end = $this->ask($id, $channel)->assertOk()->json('expires_at');
+            $this->assertGreaterThanOrEqual($from + 900, $end);
+            $this->assertLessThanOrEqual(time() + 900, $end);
+        }
+
+        $this->ask($id, 'private-orders.13')->assertForbidden();
+    }
+
     /** Nobody, an unknown user, an unknown channel and a longer name are all refused. */
     public function testEverythingElseIsRefused(): void
     {

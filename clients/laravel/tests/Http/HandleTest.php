@@ -58,7 +58,7 @@ final class HandleTest extends TestCase
 
         $frame = ['type' => 'ask', 'user' => 'somebody else', 'channel' => 'claimed'];
         $this->hand($frame)->assertNoContent();
-        $this->assertSame(['event-1', 'ask', self::SESSION, '7', null, null, $frame], $seen);
+        $this->assertSame(['event-1', 'ask', self::SESSION, '7', null, null, $frame, null], $seen);
 
         $this->hand($frame, '')->assertNoContent();
         $this->assertNull($seen[3]);

@@ -56,6 +56,21 @@ final class TokenTest extends TestCase
         $this->verify($token)->assertUnauthorized();
     }
 
+    /** With a lifetime of sessions a session ends; one that is no number of seconds lets nobody in. */
+    public function testASessionHasAnEnd(): void
+    {
+        $token = Headgate::connectionToken($this->user());
+        config(['headgate.lifetimes.session' => 3600]);
+        $from = time();
+
+        $end = $this->verify($token)->assertOk()->json('expires_at');
+
+        $this->assertGreaterThanOrEqual($from + 3600, $end);
+        $this->assertLessThanOrEqual(time() + 3600, $end);
+        config(['headgate.lifetimes.session' => 'an hour']);
+        $this->verify($token)->assertStatus(500);
+    }
+
     /** Of tokens that somebody else made or changed, none verifies. */
     public function testForgedTokensAreNobodys(): void
     {

@@ -45,7 +45,7 @@ final class QueueTest extends ConsumerTestCase
         $this->assertSame(['event-1', 'e2'], Event::orderBy('id')->pluck('event_id')->all());
         $this->assertEquals([
             'id' => 'e2', 'type' => 'vote', 'session' => self::SESSION, 'user' => '7', 'channel' => null,
-            'data' => null, 'frame' => self::VOTE,
+            'data' => null, 'frame' => self::VOTE, 'traceparent' => self::TRACE,
         ], Event::where('event_id', 'e2')->sole()->data);
     }
 

@@ -34,6 +34,25 @@ final class VectorsTest extends TestCase
         }
     }
 
+    /** A previous secret without its id is refused, and not shown, rather than left out. */
+    public function testAPreviousSecretHasItsId(): void
+    {
+        [$now, $old] = [str_repeat('s', 32), str_repeat('o', 32)];
+        $config = ['key_id' => 'now', 'secret' => $now];
+        $keys = Keyring::fromConfig($config + ['previous_secrets' => " old:{$old}, "]);
+        $this->assertSame($old, $keys->find('old'));
+
+        foreach ([$old, "old:{$old},{$old}", ":{$old}"] as $previous) {
+            try {
+                Keyring::fromConfig($config + ['previous_secrets' => $previous]);
+                $this->fail('it was accepted');
+            } catch (ConfigurationException $error) {
+                $this->assertStringContainsString('HEADGATE_PREVIOUS_SECRETS', $error->getMessage());
+                $this->assertStringNotContainsString($old, $error->getMessage());
+            }
+        }
+    }
+
     /** A secret that is missing or shorter than 32 bytes makes no keyring, be it the current or a previous one. */
     public function testShortSecretsAreRefused(): void
     {

@@ -6,12 +6,15 @@ namespace Headgate\Laravel\Tests\Streams;
 
 use App\Models\Event;
 use App\Models\Message;
+use Closure;
 use Headgate\Laravel\Events\EntryDeadLettered;
 use Headgate\Laravel\Facades\Headgate;
 use Headgate\Laravel\Messages\ClientMessage;
 use Headgate\Laravel\Streams\Ids;
+use Illuminate\Database\QueryException;
 use Illuminate\Support\Facades\Event as Events;
 use Illuminate\Support\Facades\Redis;
+use PDOException;
 use RuntimeException;
 
 final class ConsumerTest extends ConsumerTestCase
@@ -105,7 +108,7 @@ final class ConsumerTest extends ConsumerTestCase
             ['no', [], $rejected],
             ['invalid', [], $rejected],
             ['mystery', [], $rejected],
-            ['channel_message', [], $rejected],
+            ['channel_message', [], $error(100, 'channel_message is the gateway\'s own type: send message')],
             ['message', ['channel' => 'room'], $error(104, 'not subscribed to this channel') + ['channel' => 'room']],
         ];
 
@@ -186,7 +189,7 @@ final class ConsumerTest extends ConsumerTestCase
     {
         $this->append('e1', 'message.received', '{');
         $this->append('e2', 'message.received', '{}', ['v' => '2']);
-        $this->append('e3', 'message.received', '{}', ['ct' => 'application/msgpack']);
+        $this->append('e3', 'session.opened', '{}', ['ct' => 'application/msgpack']);
         $this->append('e4', 'message.received', '{"frame":"text"}');
         $this->raw('default', ['XADD', $this->log(), '*', 'neither', 'this']);
         $this->message('e5', ['type' => 'echo']);
@@ -203,6 +206,72 @@ final class ConsumerTest extends ConsumerTestCase
         );
         $this->assertCount(1, $this->entries());
         $this->assertSame([], $this->pending());
+    }
+
+    /** A frame with raw bytes is refused to its sender, as by HTTP: no client can make dead letters. */
+    public function testAFrameWithRawBytesIsRefused(): void
+    {
+        $this->append('e1', 'message.received', "\x81\xa5frame\xc4\x01\xff", ['ct' => 'application/msgpack']);
+
+        $this->consume();
+
+        ['topic' => $topic, 'id' => $id, 'data' => $data] = $this->entry();
+        $this->assertSame(['session:' . self::SESSION, Ids::derived('e1', 'refused')], [$topic, $id]);
+        $this->assertSame([100, -1], [json_decode($data)->frame->code, json_decode($data)->stream]);
+        $this->assertSame([[], []], [$this->letters(), $this->pending()]);
+    }
+
+    /** @return array<string, array{Closure(): mixed}> */
+    public function outages(): array
+    {
+        return [
+            'the database is away' => [static fn () => throw new QueryException('select 1', [], new PDOException(
+                'SQLSTATE[HY000] [2002] Connection refused',
+            ))],
+            'the handler says so' => [static fn () => abort(503)],
+            'it answers so' => [static fn () => response('', 503)],
+        ];
+    }
+
+    /**
+     * While the application can handle nothing an entry waits in its place, however often it was tried.
+     *
+     * @dataProvider outages
+     */
+    public function testAnOutageIsWaitedFor(Closure $outage): void
+    {
+        $seen = [];
+        Headgate::onMessage('try', static function (ClientMessage $message) use ($outage, &$seen): mixed {
+            $seen[] = $message->id;
+
+            return count($seen) < 4 ? $outage() : null;
+        });
+        $this->message('e1', ['type' => 'try']);
+        $this->message('e2', ['type' => 'try']);
+
+        $this->consume(['--tries' => '1']);
+
+        $this->assertSame(['e1', 'e1', 'e1', 'e1', 'e2'], $seen);
+        $this->assertSame([[], []], [$this->letters(), $this->pending()]);
+        $this->assertSame(0, $this->raw('default', ['EXISTS', $this->log() . ':attempts:laravel-app']));
+    }
+
+    /** What another has settled meanwhile is no dead letter. */
+    public function testWhatWasSettledMeanwhileIsNoDeadLetter(): void
+    {
+        Events::fake([EntryDeadLettered::class]);
+        $id = '';
+        Headgate::onMessage('fail', function () use (&$id): void {
+            $this->raw('default', ['XACK', $this->log(), 'laravel-app', $id]);
+
+            throw new RuntimeException('never');
+        });
+        $id = $this->message('e1', ['type' => 'fail']);
+
+        $this->consume(['--tries' => '1']);
+
+        $this->assertSame([], $this->letters());
+        Events::assertNotDispatched(EntryDeadLettered::class);
     }
 
     /** A dead letter that is tried again is for its own group alone. */

@@ -10,14 +10,14 @@ use Headgate\Laravel\Streams\Log;
 
 final class LeasesTest extends ConsumerTestCase
 {
-    private function worker(string $name): Leases
+    private function worker(string $name, int $seconds = 30): Leases
     {
         return new Leases(
             $this->app->make(Connection::class),
             $this->app->make(Log::class),
             'laravel-app',
             $name,
-            30,
+            $seconds,
         );
     }
 
@@ -67,6 +67,22 @@ final class LeasesTest extends ConsumerTestCase
         $a->share();
         $this->assertNotSame($before[1], $a->held()[1]);
         $this->assertSame($before[2], $a->held()[2]);
+    }
+
+    /** A worker that is busy, and so renews what it has all the time, shares as often as an idle one. */
+    public function testRenewingDoesNotPutSharingOff(): void
+    {
+        $a = $this->worker('a', 1);
+        $a->share();
+        $deadline = hrtime(true) + 60_000_000_000;
+
+        while (! $a->dueToShare()) {
+            $this->assertLessThan($deadline, hrtime(true));
+            $a->renew();
+        }
+
+        $a->share();
+        $this->assertCount(4, $a->held());
     }
 
     /** Leaving gives up only what is one's own. */

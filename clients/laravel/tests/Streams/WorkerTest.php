@@ -111,6 +111,26 @@ final class WorkerTest extends WorkerTestCase
         $this->assertSame($sent, $answered);
     }
 
+    /** What was read for the group and is in nobody's hands is found while the worker has its lease, and handled. */
+    public function testStrandedEntriesAreFound(): void
+    {
+        $this->message('e1', ['type' => 'echo']);
+        $this->worker();
+        $this->eventually(fn (): bool => $this->answered() === ['e1'] && $this->pending() === []);
+
+        // As a worker does that was paused after it looked at its lease; in one step, or this worker would be first.
+        $this->raw('default', ['EVAL', <<<'LUA'
+            local fields=redis.call('XRANGE',KEYS[1],'-','+')[1][2]
+            fields[4]='e2'
+            redis.call('XADD',KEYS[1],'*',unpack(fields))
+            redis.call('XREADGROUP','GROUP','laravel-app','owner','STREAMS',KEYS[1],'>')
+            LUA, '1', $this->log()]);
+        $this->message('e3', ['type' => 'echo']);
+
+        $this->eventually(fn (): bool => $this->pending() === [] && count($this->answered()) === 3);
+        $this->assertSame([], $this->letters());
+    }
+
     /** A log that was lost is begun anew, without a restart. */
     public function testALostLogIsBegunAnew(): void
     {

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel\Http\Controllers;
 
+use Headgate\Laravel\Auth\Lifetimes;
 use Headgate\Laravel\Auth\Users;
 use Headgate\Laravel\Broadcasting\HeadgateBroadcaster;
 use Headgate\Laravel\Http\Body;
@@ -17,8 +18,12 @@ use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
  */
 final class AuthorizeController
 {
-    public function __invoke(Request $request, BroadcastManager $broadcasting, Users $users): JsonResponse
-    {
+    public function __invoke(
+        Request $request,
+        BroadcastManager $broadcasting,
+        Users $users,
+        Lifetimes $lifetimes,
+    ): JsonResponse {
         $asked = Body::of($request);
         $broadcaster = $broadcasting->connection();
 
@@ -30,6 +35,8 @@ final class AuthorizeController
         $user = is_string($asked['user'] ?? null) ? $users->find($asked['user']) : null;
         $request->setUserResolver($users->resolver($user));
 
-        return new JsonResponse($broadcaster->authorize($request, $asked['channel']));
+        $answer = (array) $broadcaster->authorize($request, $asked['channel']);
+
+        return new JsonResponse((object) ($answer + $lifetimes->end('channel')));
     }
 }

@@ -16,6 +16,7 @@ use Headgate\Laravel\Events\ConnectionResumed;
 use Headgate\Laravel\Http\Body;
 use Headgate\Laravel\Http\Middleware\VerifySignature;
 use Headgate\Laravel\Signing\Header;
+use Headgate\Laravel\Streams\Origin;
 use Illuminate\Contracts\Events\Dispatcher;
 use Illuminate\Http\JsonResponse;
 use Illuminate\Http\Request;
@@ -46,21 +47,17 @@ final class EventController
         $name = is_string($body['event'] ?? null) ? $body['event'] : '';
         $data = is_array($body['data'] ?? null) ? $body['data'] : [];
         $made = [
-            (string) $request->attributes->get(VerifySignature::EVENT),
-            (string) $request->headers->get(Header::SESSION),
-            $request->headers->get(Header::USER),
+            'id' => (string) $request->attributes->get(VerifySignature::EVENT),
+            'session' => (string) $request->headers->get(Header::SESSION),
+            'user' => $request->headers->get(Header::USER),
+            'reason' => is_string($data['reason'] ?? null) ? $data['reason'] : '',
+            'traceparent' => Origin::trace((string) $request->headers->get('traceparent')),
         ];
-        $reason = is_string($data['reason'] ?? null) ? $data['reason'] : '';
 
         if (isset(self::CONNECTIONS[$name])) {
-            $event = new (self::CONNECTIONS[$name])(...$made, at: $this->time($data), reason: $reason);
+            $event = new (self::CONNECTIONS[$name])(...$made, at: $this->time($data));
         } elseif (isset(self::CHANNELS[$name]) && is_string($data['channel'] ?? null)) {
-            $event = new (self::CHANNELS[$name])(
-                ...$made,
-                channel: $data['channel'],
-                at: $this->time($data),
-                reason: $reason,
-            );
+            $event = new (self::CHANNELS[$name])(...$made, channel: $data['channel'], at: $this->time($data));
         } else {
             return new JsonResponse(['error' => 'unknown event'], Response::HTTP_UNPROCESSABLE_ENTITY);
         }

@@ -9,8 +9,10 @@ use Headgate\Laravel\Http\Body;
 use Headgate\Laravel\Http\Middleware\VerifySignature;
 use Headgate\Laravel\Messages\ClientMessage;
 use Headgate\Laravel\Messages\Handlers;
+use Headgate\Laravel\Messages\Listeners;
 use Headgate\Laravel\Publishing\Json;
 use Headgate\Laravel\Signing\Header;
+use Headgate\Laravel\Streams\Origin;
 use Illuminate\Contracts\Events\Dispatcher;
 use Illuminate\Contracts\Support\Responsable;
 use Illuminate\Http\JsonResponse;
@@ -27,7 +29,7 @@ final class HandleController
         $message = $this->message($request);
         $handled = $handlers->has($message->type);
 
-        if (! $handled && ! $events->hasListeners(MessageReceived::class)) {
+        if (! $handled && ! Listeners::any($events)) {
             // Nobody knows this type: its sender is to hear of it.
             return new JsonResponse(['error' => 'no handler'], Response::HTTP_UNPROCESSABLE_ENTITY);
         }
@@ -59,6 +61,7 @@ final class HandleController
             $ofChannel ? (string) $frame['channel'] : null,
             $ofChannel ? $frame['data'] ?? null : null,
             $frame,
+            Origin::trace((string) $request->headers->get('traceparent')),
         );
     }
 }

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace Headgate\Laravel\Http\Controllers;
 
+use Headgate\Laravel\Auth\Lifetimes;
 use Headgate\Laravel\Auth\Users;
 use Headgate\Laravel\Tokens\ConnectionTokens;
 use Illuminate\Http\JsonResponse;
@@ -15,8 +16,12 @@ use Symfony\Component\HttpFoundation\Response;
  */
 final class VerifyController
 {
-    public function __invoke(Request $request, ConnectionTokens $tokens, Users $users): JsonResponse
-    {
+    public function __invoke(
+        Request $request,
+        ConnectionTokens $tokens,
+        Users $users,
+        Lifetimes $lifetimes,
+    ): JsonResponse {
         $id = $tokens->user((string) $request->bearerToken());
         // A user who has been removed since has no token any more.
         $user = $id === null ? $users->bearer() : $users->find($id);
@@ -25,6 +30,6 @@ final class VerifyController
             return new JsonResponse(['error' => 'nobody\'s token'], Response::HTTP_UNAUTHORIZED);
         }
 
-        return new JsonResponse(['user' => ['id' => $user->getAuthIdentifier()]]);
+        return new JsonResponse(['user' => ['id' => $user->getAuthIdentifier()]] + $lifetimes->end('session'));
     }
 }

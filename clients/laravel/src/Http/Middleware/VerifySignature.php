@@ -20,7 +20,10 @@ use Symfony\Component\HttpFoundation\Response;
  */
 final class VerifySignature
 {
-    /** The request attribute that holds the verified event id; it is absent from every request that was not verified. */
+    /**
+     * The request attribute that holds the event id. Only requests whose signature was verified have it; the signature
+     * is not over this header, so it is as good as the way from Headgate to here.
+     */
     public const EVENT = 'headgate.event';
 
     public function __construct(private readonly Container $container, private readonly ExceptionHandler $exceptions)

@@ -3,7 +3,8 @@
 declare(strict_types=1);
 
 return [
-    'driver' => 'array',
+    'driver' => env('SESSION_DRIVER', 'array'),
+    'connection' => 'default',
     'lifetime' => 120,
     'cookie' => 'session',
     'lottery' => [0, 100],

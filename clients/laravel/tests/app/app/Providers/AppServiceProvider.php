@@ -34,6 +34,7 @@ class AppServiceProvider extends ServiceProvider
         Broadcast::routes(['middleware' => ['web', 'auth']]);
         require base_path('routes/channels.php');
         Route::prefix('api')->group(base_path('routes/api.php'));
+        Route::middleware('web')->group(base_path('routes/web.php'));
 
         Headgate::onMessage(ClientMessage::CHANNEL, KeepMessage::class);
         Headgate::onMessage('order', PlaceOrder::class);
