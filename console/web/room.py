@@ -37,6 +37,8 @@ class Room:
     timelines: Joined
     operations: Operations
     record: OperatorsLog
+    never: frozenset[str]
+    """Groups that settle nothing here: the application reads the log itself."""
 
 
 def operator_of(request: Request) -> Operator:

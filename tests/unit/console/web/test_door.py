@@ -81,7 +81,7 @@ async def test_nothing_is_shown_to_whoever_is_not_known(world: World) -> None:
 )
 async def test_the_door_and_the_routes_go_by_the_same_path(world: World, path: str, host: bytes) -> None:
     """Neither a `Host` nor characters that a URL cannot have make another path public."""
-    scope = {
+    scope: Scope = {
         "type": "http",
         "method": "GET",
         "scheme": "http",
