@@ -280,8 +280,11 @@ class Settings(BaseSettings):
 
 
 def mask_url(url: str) -> str:
-    """`url` without what could be a secret: its password, and the values of its query."""
-    parts = urlsplit(url)
+    """`url` without what could be a secret: its password, and the values of its query. Of what is no URL, nothing."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASK
     netloc = parts.netloc
     if parts.password:
         netloc = netloc.replace(f":{parts.password}@", f":{MASK}@")

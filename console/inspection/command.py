@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 from console.inspection.kinds import Kind
+from console.inspection.places import MOST, Places, TooMany, opened
 from console.inspection.subjects import subject
 from console.inspection.timeline import Handling, Step, Timeline
+from console.inspection.waiting import Waiting
 from console.lines import line_of
 from console.log import opened_log
 from console.printable import printable
-from console.recordings import opened
 from console.sources import Source
-from runtime.recording import Recording, Selection, recorded
+from runtime.recording import Record, Selection, recorded
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InvalidEntry
 from schemas.events import EntryHandled
 from schemas.keys import Keys
 from schemas.readable import to_json
-
-#: Entries of a timeline, at most.
-MOST: Final = 10_000
 
 
 async def inspect(kind: Kind, name: str, wanted: Selection, source: Source, *, json: bool) -> None:
     """Print what happened to what `name` means. Raises ConfigurationError, LogUnavailable, ArchiveUnavailable."""
     settings = Settings()
-    async with opened_log(settings) as (client, keys), opened(source, settings, client) as recording:
-        timeline = await timeline_of(kind, name, wanted, recording, keys)
+    async with opened_log(settings) as (client, keys), opened(source, settings, client) as places:
+        # Before anything is read: what is settled meanwhile has left its trail by then.
+        waiting = await Waiting.look(client, keys, forwarded=settings.laravel_via == "http")
+        timeline = await timeline_of(kind, name, wanted, places, keys, waiting)
     if not timeline.roots:
         raise ConfigurationError(f"there is nothing of the {kind.value} {name!r} (any more)")
     if json:
@@ -44,23 +43,33 @@ async def inspect(kind: Kind, name: str, wanted: Selection, source: Source, *, j
             _print(console, step, 0)
 
 
-async def timeline_of(kind: Kind, name: str, wanted: Selection, source: Recording, keys: Keys) -> Timeline:
+async def timeline_of(
+    kind: Kind, name: str, wanted: Selection, places: Places, keys: Keys, waiting: Waiting
+) -> Timeline:
     """What happened to what `name` means. Raises ConfigurationError."""
-    about = await subject(kind, name, source, keys, wanted)
-    timeline = Timeline(keys.inbound(p) for p in range(keys.partitions))
+    about, recording = await subject(kind, name, places, keys, wanted)
+    timeline = Timeline((keys.inbound(p) for p in range(keys.partitions)), waiting)
     number = 0
-    async for batch in source.read(recorded(keys), wanted):
+    async for batch in recording.read(recorded(keys), wanted):
         for record in batch:
             if record.entry.type == EntryHandled.TYPE:
-                said = record.entry.event()
-                if isinstance(said, EntryHandled) and timeline.has(record.entry.cause):
+                if timeline.has(record.entry.cause) and (said := _said(record)) is not None:
                     timeline.handled(record, said)
             elif about.concerns(record.entry):
                 number += 1
                 if number > MOST:
-                    raise ConfigurationError(f"more than {MOST} entries: choose some with --from and --to")
+                    raise TooMany
                 timeline.add(record)
     return timeline
+
+
+def _said(record: Record) -> EntryHandled | None:
+    """What an entry of a trail says; None if that is nothing, or redaction took it away."""
+    try:
+        said = record.entry.event()
+    except InvalidEntry:
+        return None
+    return said if isinstance(said, EntryHandled) else None
 
 
 def _write(step: Step) -> None:
@@ -83,6 +92,8 @@ def _print(console: Console, step: Step, depth: int) -> None:
         console.print(Text(under + printable(step.delivered(), 400), "green"), soft_wrap=True)
     elif step.waits_for:
         console.print(Text(f"{under}not settled by {', '.join(step.waits_for)}", "yellow"))
+    if step.inbound and step.unrecorded:
+        console.print(Text(f"{under}nothing is recorded of {', '.join(step.unrecorded)}", "dim"))
     for one in step.led_to:
         _print(console, one, depth + 1)
 

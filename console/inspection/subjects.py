@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from console.inspection.kinds import Kind
+from console.inspection.places import Places
 from console.replay.related import related
-from runtime.recording import Record, Recording, Selection, recorded, topic_of
+from runtime.recording import Recording, Selection, recorded, topic_of
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError
 from schemas.events import SubscriptionEnded, SubscriptionGranted
@@ -66,34 +67,42 @@ class Event:
         return False
 
 
-async def subject(kind: Kind, name: str, source: Recording, keys: Keys, wanted: Selection) -> Subject:
-    """What `name` means; raises ConfigurationError where nothing of it was recorded."""
+async def subject(kind: Kind, name: str, places: Places, keys: Keys, wanted: Selection) -> tuple[Subject, Recording]:
+    """What `name` means, and what to read for it; raises ConfigurationError where nothing of it was recorded."""
     if kind is Kind.CHANNEL:
-        return Channel(name)
+        return Channel(name), places.whole
     if kind is Kind.EVENT:
-        return Event(await _root(name, source, keys, wanted))
+        root = await _root(name, places, keys, wanted)
+        return Event(root), await places.of_event(root)
     if kind is Kind.USER:
-        sessions = await related(source, keys, Selection(user=name, since=wanted.since, until=wanted.until))
-        return Sessions(sessions, {user_topic(name)})
-    about = Selection(sessions=frozenset({name}), since=wanted.since, until=wanted.until)
-    if not (sessions := await related(source, keys, about)):
+        about, topics = Selection(user=name, since=wanted.since, until=wanted.until), {user_topic(name)}
+    else:
+        about, topics = Selection(sessions=frozenset({name}), since=wanted.since, until=wanted.until), set[str]()
+    sessions = await related(places.whole, keys, about)
+    if not sessions and kind is Kind.SESSION:
         raise ConfigurationError(f"nothing of a session {name!r} is on the log (any more)")
-    return Sessions(sessions, set())
+    return Sessions(sessions, topics), await places.of_sessions(sessions, topics, wanted)
 
 
-async def _root(name: str, source: Recording, keys: Keys, wanted: Selection) -> str:
+async def _root(name: str, places: Places, keys: Keys, wanted: Selection) -> str:
     """The id of the first entry that led to the one that is called `name`, as far as it is there."""
-    found = await _entry(name, source, keys, wanted)
+    found = await _entry(name, places, keys, wanted)
     if found is None:
         raise ConfigurationError(f"no entry {name!r} is on the log (any more)")
-    while found.entry.cause and (cause := await _entry(found.entry.cause, source, keys, wanted)):
+    seen = {found.id}
+    # Whoever may write to the log can write entries that cause each other.
+    while found.cause and found.cause not in seen and (cause := await _entry(found.cause, places, keys, wanted)):
         found = cause
-    return found.entry.id
+        seen.add(found.id)
+    return found.id
 
 
-async def _entry(name: str, source: Recording, keys: Keys, wanted: Selection) -> Record | None:
-    async for batch in source.read(recorded(keys), wanted):
-        for record in batch:
-            if record.entry.id == name:
-                return record
+async def _entry(name: str, places: Places, keys: Keys, wanted: Selection) -> Entry | None:
+    if places.archive is not None and (rows := await places.archive.find(name)):
+        return rows[0].entry
+    if places.log is not None:
+        async for batch in places.log.read(recorded(keys), wanted):
+            for record in batch:
+                if record.entry.id == name:
+                    return record.entry
     return None

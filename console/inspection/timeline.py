@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from console.inspection.waiting import Waiting
 from processors.auth.handler import AuthHandler
 from processors.channels.handler import ChannelsHandler
 from processors.laravel.handler import LaravelHandler
@@ -45,6 +46,10 @@ class Step:
 
     record: Record
     inbound: bool
+    expected: Collection[str] = ()
+    """Who is to settle it."""
+    waits: Collection[str] = ()
+    """Who had not, by what their groups say."""
     handled: list[Handling] = field(default_factory=list)
     led_to: list[Step] = field(default_factory=list)
 
@@ -61,16 +66,23 @@ class Step:
 
     @property
     def waits_for(self) -> list[str]:
-        """Who has not settled it, as far as the trail says."""
-        who = [name for name, types in _FOR.items() if self.entry.type in types] if self.inbound else [ROUTER]
+        """Who has not settled it."""
+        return [name for name in self._without_trail() if name in self.waits]
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """Whose trail says nothing of it, although they do not have to settle it any more."""
+        return [name for name in self._without_trail() if name not in self.waits]
+
+    def _without_trail(self) -> list[str]:
         done = {one.said.processor for one in self.handled}
-        return [name for name in who if name not in done]
+        return [name for name in self.expected if name not in done]
 
     def delivered(self) -> str:
         """What became of an outbound entry, in words."""
         routed = next((one.said for one in self.handled if one.said.processor == ROUTER), None)
         if routed is None:
-            return "not routed yet"
+            return "not routed yet" if ROUTER in self.waits_for else "nothing is recorded of who got it"
         if routed.outcome == "dead":
             return f"not routed: {routed.error}"
         if routed.routed is None or not routed.routed.deliveries:
@@ -98,16 +110,24 @@ class Step:
             "trace": self.trace,
             "handled": handled,
             "waits_for": self.waits_for,
+            "unrecorded": self.unrecorded,
         }
         return out if self.inbound else out | {"delivered": self.delivered()}
+
+
+def expected_of(type_: str, *, inbound: bool, never: Collection[str]) -> list[str]:
+    """Who is to settle an entry of this type; `never` are groups that nothing waits for."""
+    who = [name for name, types in _FOR.items() if type_ in types] if inbound else [ROUTER]
+    return [name for name in who if name not in never]
 
 
 class Timeline:
     """Steps in the order of the log, each that followed from another under that one."""
 
-    def __init__(self, inbound: Iterable[str]) -> None:
-        """`inbound`: the keys of the inbound logs."""
+    def __init__(self, inbound: Iterable[str], waiting: Waiting) -> None:
+        """`inbound`: the keys of the inbound logs; `waiting`: as it was before the first entry was read."""
         self._inbound = frozenset(inbound)
+        self._waiting = waiting
         self._steps: dict[str, Step] = {}
         self.roots: list[Step] = []
 
@@ -119,7 +139,10 @@ class Timeline:
         """An entry of a log; one that is there twice counts once."""
         if record.entry.id in self._steps:
             return
-        step = self._steps[record.entry.id] = Step(record, record.stream in self._inbound)
+        inbound = record.stream in self._inbound
+        expected = expected_of(record.entry.type, inbound=inbound, never=self._waiting.never)
+        waits = [name for name in expected if self._waiting.has(record.stream, record.stream_id, name)]
+        step = self._steps[record.entry.id] = Step(record, inbound, expected, waits)
         above = self._steps.get(record.entry.cause)
         (self.roots if above is None else above.led_to).append(step)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.recording import Recording, Selection
+from schemas.entry import Entry
+from schemas.errors import InvalidEntry
 from schemas.events import AuthRequested
 from schemas.keys import Keys
 
@@ -17,7 +19,16 @@ async def related(source: Recording, keys: Keys, wanted: Selection) -> frozenset
     asked = replace(wanted, user="", channel="", sessions=frozenset(), types=frozenset({AuthRequested.TYPE}))
     async for batch in source.read(logs, asked):
         for record in batch:
-            event = record.entry.event()
-            if isinstance(event, AuthRequested) and event.resume is not None and event.resume.session in found:
+            if _resumed(record.entry) in found:
                 found.add(record.entry.session)
     return frozenset(found)
+
+
+def _resumed(entry: Entry) -> str:
+    """The session that an entry asks to resume; empty: none. Redaction may have taken the rest of it away."""
+    try:
+        data = entry.payload()
+    except InvalidEntry:
+        return ""
+    resume = data.get("resume") if isinstance(data, dict) else None
+    return str(resume.get("session") or "") if isinstance(resume, dict) else ""

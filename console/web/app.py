@@ -44,6 +44,7 @@ from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection
 from runtime.bus.dead import DeadLetters, NoSuchLetter
+from runtime.bus.handled import idle
 from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_routes
 from runtime.logs import configure_logs
@@ -82,6 +83,7 @@ def build(settings: Settings, *, links: Callable[[str], None] | None = None) -> 
         timelines=Joined(LogSource(client, keys), archive),
         operations=Operations(appender, keys, letters, jobs, record),
         record=record,
+        never=frozenset({idle(settings)}),
     )
     access.print_link()
     server = HttpServer(create(room, health), settings.console_host, settings.console_port, drain=1)

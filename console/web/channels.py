@@ -14,9 +14,11 @@ from schemas.errors import InvalidEntry
 from schemas.keys import Keys
 from schemas.topics import channel_topic
 
-#: Names that are looked at for one list; of one channel, subscribers, members and publications that are shown.
+#: Names that are looked at for one list, and of one partition in one round trip.
 MOST_NAMES: Final = 10_000
+_SCAN: Final = 500
 PAGE: Final = 50
+#: Of one channel, subscribers, members and publications that are shown.
 MOST_SUBSCRIBERS: Final = 200
 MOST_MEMBERS: Final = 200
 MOST_HISTORY: Final = 50
@@ -79,21 +81,30 @@ class Channels:
 
     async def names(self, part: str, after: str) -> Names:
         """Channels whose names contain `part`, in the order of names, behind `after`."""
-        found: set[str] = set()
-        for partition in range(self._keys.partitions):
-            cursor = 0
-            while True:
-                names: Any
-                cursor, names = await self._client.hscan(self._keys.channels(partition), cursor, count=1000)
-                found |= {name.decode() for name in names if part.encode() in name}
-                if cursor == 0 or len(found) > MOST_NAMES:
-                    break
+        found, all_ = await self._search(part)
         behind = sorted(name for name in found if name > after)
         shown = behind[:PAGE]
         following = shown[-1] if len(behind) > PAGE else ""
         # A channel can stay listed for a moment after the last one has left.
         occupied = [one for one in await self._summaries(shown) if one.sessions]
-        return Names(occupied, following, len(found) <= MOST_NAMES)
+        return Names(occupied, following, all_)
+
+    async def _search(self, part: str) -> tuple[set[str], bool]:
+        """The names with `part` among MOST_NAMES, about; and whether these were all there are."""
+        # The one that has this very name is found however many there are.
+        found = {part} if part else set()
+        cursors, looked = dict.fromkeys(range(self._keys.partitions), 0), 0
+        while cursors and looked < MOST_NAMES:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for partition, cursor in cursors.items():
+                    pipeline.hscan(self._keys.channels(partition), cursor, count=_SCAN)
+                answers = await pipeline.execute()
+            for partition, (cursor, names) in zip(list(cursors), answers, strict=True):
+                looked += len(names)
+                found |= {name.decode() for name in names if part.encode() in name}
+                cursors[partition] = cursor
+            cursors = {partition: cursor for partition, cursor in cursors.items() if cursor}
+        return found, not cursors
 
     async def channel(self, name: str) -> Channel:
         """What is kept of the channel `name`, which may have nothing."""

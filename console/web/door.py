@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -58,14 +58,14 @@ class Door:
         request.state.visitor = self._visitor(request)
         request.state.form = []
         answer = await self._refusal(request)
-        await (answer or self._app)(scope, receive, _with_headers(send, request.url.path))
+        await (answer or self._app)(scope, receive, _with_headers(send, path_of(request)))
 
     def _visitor(self, request: Request) -> Visitor | None:
         return self._access.visitor(peer_of(request), request.headers.getlist, request.cookies)
 
     async def _refusal(self, request: Request) -> Response | None:
         """Why the request goes no further, or None."""
-        path, visitor = request.url.path, request.state.visitor
+        path, visitor = path_of(request), request.state.visitor
         if request.method in ("GET", "HEAD"):
             return None if visitor or path.startswith(PUBLIC) else _to_sign_in(request)
         if not _from_here(request):
@@ -90,11 +90,18 @@ def peer_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def path_of(request: Request) -> str:
+    """The path as routes are looked for by it. That of `request.url` is made anew from a text, `Host` being a part."""
+    path: str = request.scope["path"]
+    return path
+
+
 def _to_sign_in(request: Request) -> Response:
     if request.headers.get("HX-Request"):
         # An htmx request would put the sign-in into the page.
         return Response(status_code=401, headers={"HX-Refresh": "true"})
-    place = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query = request.scope["query_string"].decode("latin-1")
+    place = quote(path_of(request)) + (f"?{query}" if query else "")
     return RedirectResponse("/sign-in" if place == "/" else f"/sign-in?next={quote(place)}", 303)
 
 
@@ -103,7 +110,7 @@ def _from_here(request: Request) -> bool:
     if (site := request.headers.get("Sec-Fetch-Site")) is not None:
         return site == "same-origin"
     origin = request.headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("Host")
+    return origin is None or origin.partition("://")[2] == request.headers.get("Host")
 
 
 async def _form(request: Request) -> list[tuple[str, str]] | None:

@@ -38,8 +38,10 @@ MOST_READ: Final = 40_000
 MOST_TRIPS: Final = 40
 #: The gateway's clock may be ahead of that of Redis by this much: a session is looked for from so much earlier on.
 CLOCKS_MS: Final = 5_000
-#: What follows from an entry is looked for in so many entries of each stream.
+#: What follows from an entry is looked for in so many entries of each stream, and of all together, about.
 FOLLOWS: Final = 1_000
+MOST_FOLLOWS: Final = 20_000
+_FOLLOWS_BLOCK: Final = 100
 #: Entries before one among which its cause is looked for, and of a trail what was done with it.
 CAUSE_WITHIN: Final = 4_000
 TRAIL_WITHIN: Final = 4_000
@@ -158,17 +160,21 @@ class LogSource:
         if session := root.text("session"):
             logs.append(f"in:{partition_of(session, self._keys.partitions)}")
         logs += [f"gw:{name}" for name in sorted(await Gateways(self._client, self._keys).beats())[:_GATEWAYS]]
-        until = str(root.place.ms + FOLLOWS_MS)
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for log in logs:
-                pipeline.xrange(self._key(log), root.place.ms, until, count=FOLLOWS)
-            answers = await pipeline.execute()
-        found = [
-            Located(Place(log, stream_id.decode()), fields)
-            for log, block in zip(logs, answers, strict=True)
-            for stream_id, fields in block
-            if fields.get(b"cause")
-        ]
+        starts, until = dict.fromkeys(logs, str(root.place.ms)), str(root.place.ms + FOLLOWS_MS)
+        found: list[Located] = []
+        read = 0
+        for _ in range(FOLLOWS // _FOLLOWS_BLOCK):
+            if not starts or read >= MOST_FOLLOWS:
+                break
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for log, start in starts.items():
+                    pipeline.xrange(self._key(log), start, until, count=_FOLLOWS_BLOCK)
+                blocks = dict(zip(starts, await pipeline.execute(), strict=True))
+            for log, block in blocks.items():
+                read += len(block)
+                found += [Located(Place(log, at.decode()), fields) for at, fields in block if fields.get(b"cause")]
+            full = {log: block[-1][0] for log, block in blocks.items() if len(block) == _FOLLOWS_BLOCK}
+            starts = {log: f"({last.decode()}" for log, last in full.items()}
         return sorted(found, key=lambda one: one.place.order)
 
     async def trail(self, located: Located) -> list[Handling]:

@@ -57,7 +57,7 @@ class Pages:
         common = {
             "visitor": visitor,
             "form_key": self._access.form_key(visitor) if visitor else "",
-            "path": request.url.path,
+            "path": request.scope["path"],
             "notice": told,
             "snapshot": self._live.snapshot,
             "away": self._live.away,

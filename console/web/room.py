@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -38,6 +37,8 @@ class Room:
     timelines: Joined
     operations: Operations
     record: OperatorsLog
+    never: frozenset[str]
+    """Groups that settle nothing here: the application reads the log itself."""
 
 
 def operator_of(request: Request) -> Operator:
@@ -58,6 +59,5 @@ def form_of(request: Request, name: str) -> str:
 
 def local(place: str, otherwise: str = "/") -> str:
     """`place` if it is one of ours: nobody is sent to another site from here."""
-    parts = urlsplit(place)
-    ours = place.startswith("/") and not place.startswith(("//", "/\\")) and not (parts.scheme or parts.netloc)
+    ours = place.startswith("/") and not place.startswith(("//", "/\\"))
     return place if ours and place.isprintable() else otherwise

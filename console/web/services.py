@@ -91,7 +91,7 @@ class Services:
     def __init__(self, urls: Sequence[str]) -> None:
         """Raises ConfigurationError for what is no URL."""
         for url in urls:
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            if not _is_base(url):
                 raise ConfigurationError(
                     f"HEADGATE_CONSOLE_SERVICES: {mask_url(url)[:80]!r} is no base URL such as http://127.0.0.1:9101"
                 )
@@ -137,6 +137,14 @@ class Services:
                 if len(body) > MAX_ANSWER:
                     raise ValueError("longer than health or metrics are")
         return body.decode()
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _samples(text: str) -> Samples:

@@ -27,17 +27,25 @@ _SPARK: Final = (120.0, 28.0)
 
 def clock(ms: int) -> str:
     """A time of day, in UTC with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return at.strftime("%H:%M:%S.%f")[:-3] if (at := _time(ms)) else str(ms)
 
 
 def moment(ms: int) -> str:
     """A date and time in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return at.strftime("%Y-%m-%d %H:%M:%S") if (at := _time(ms)) else str(ms)
 
 
 def iso(ms: int) -> str:
     """The same for programs."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if (at := _time(ms)) else str(ms)
+
+
+def _time(ms: int) -> datetime | None:
+    """None for what no calendar has: a stream id that somebody chose by hand, say."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def span(ms: float) -> str:

@@ -148,6 +148,24 @@ async def test_a_chain_leads_up_and_down(bus: Bus, tmp_path: Path) -> None:
         assert sorted(one.text("id") for one in story.chain) == sorted(wanted), log
 
 
+@pytest.mark.parametrize(("most", "found"), [(10_000, 300), (200, 200)])
+async def test_what_followed_is_read_a_part_at_a_time(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, most: int, found: int
+) -> None:
+    """All of it, some of each log at once, until that is enough: what came first is found in either case."""
+    monkeypatch.setattr("console.web.log_source._FOLLOWS_BLOCK", 50)
+    monkeypatch.setattr("console.web.log_source.MOST_FOLLOWS", most)
+    await put(bus, bus.keys.inbound_of(SESSION), "1000-0", received(1))
+    for number in range(150):
+        for log in (0, 1):
+            await put(bus, bus.keys.outbound(log), f"{1000 + number}-1", published(number, "t", SESSION, "r1"))
+    root = Located(Place(f"in:{partition_of(SESSION, bus.keys.partitions)}", "1000-0"), {b"session": SESSION.encode()})
+    followed = await LogSource(bus.client, bus.keys).effects(root, {"r1"})
+    places = [one.place for one in followed]
+    assert (len(places), len(set(places))) == (found, found)
+    assert {place.ms for place in places} == set(range(1000, 1000 + found // 2))
+
+
 async def test_an_entry_that_is_not_there(bus: Bus) -> None:
     """Trimmed entries and logs that do not exist are named."""
     source = LogSource(bus.client, bus.keys)

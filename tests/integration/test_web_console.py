@@ -185,15 +185,23 @@ async def test_a_session_that_redis_has_forgotten_is_found(settings: Settings, t
             assert "stopping" not in page
 
 
-async def test_strange_addresses_are_answered(settings: Settings) -> None:
+async def test_strange_addresses_are_answered(settings: Settings, bus: Bus) -> None:
     """Names and cursors that cannot be are refused in words, and never an error of ours."""
+    entry = Entry.of(MessageReceived(frame={}), id="late", ts=1, session="s")
+    fields: Any = dict(zip(entry.names(), entry.values(), strict=True))
+    await bus.observer.xadd(settings.keys.inbound_of("s"), fields, id="999999999999999-0")
+    late = f"in:{partition_of('s', settings.partitions)}/999999999999999-0"
     async with console(settings, **PROXY) as http:
+        assert (await http.get("/sign-in?next=//[")).status_code == 200
+        assert (await http.post("/sign-in", headers={"Origin": "http://["})).status_code == 403
         http.headers["X-User"] = "ada"
         for path, status in (
             ("/sessions?after=nonsense", 422),
             ("/sessions?by=cat", 422),
             ("/sessions/a?after=in:0/99999999999999999999-0", 404),
             ("/sessions/a?after=in:0/1-0", 200),
+            ("/sessions/s", 200),
+            (f"/entries/{late}", 200),
             ("/sessions/%00%ff", 200),
             ("/sessions/a%2Fb", 404),
             ("/channels/a:b", 404),

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from fastapi import FastAPI, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from console.inspection.timeline import Step
+from console.inspection.timeline import Step, expected_of
 from console.web.joined import Story
 from console.web.room import Room, address_of, form_of, operator_of
 from console.web.sessions import remembered
@@ -91,17 +91,23 @@ def _one(app: FastAPI, room: Room) -> None:
     async def entry(request: Request, place: str) -> Response:
         story = await room.timelines.story(Place.parse(place))
         return room.pages.render(
-            request, "entry.html", located=story.located, steps=steps(story.chain), story=story, step=_step(story)
+            request,
+            "entry.html",
+            located=story.located,
+            steps=steps(story.chain),
+            story=story,
+            step=_step(story, room.never),
         )
 
 
-def _step(story: Story) -> Step | None:
+def _step(story: Story, never: frozenset[str]) -> Step | None:
     """What was done with an entry of a log; None for what no processor and no router handles."""
     log, entry = story.located.place.log, story.located.entry
     if entry is None or log.startswith("gw:") or log.endswith(":datagrams"):
         return None
     record = Record(log, story.located.place.stream_id, entry)
-    return Step(record, log.startswith("in:"), list(story.trail))
+    inbound = log.startswith("in:")
+    return Step(record, inbound, expected_of(entry.type, inbound=inbound, never=never), handled=list(story.trail))
 
 
 def _operations(app: FastAPI, room: Room) -> None:

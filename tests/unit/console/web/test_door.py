@@ -8,7 +8,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from console.web.access import COOKIE, Access
 from console.web.door import FORM_KEY, MAX_FORM, PUBLIC, SECURITY_HEADERS, Door, peer_of
@@ -21,8 +21,9 @@ HERE = {"Sec-Fetch-Site": "same-origin"}
 class World:
     """A door before an application that answers everything."""
 
-    def __init__(self, http: httpx.AsyncClient, access: Access) -> None:
+    def __init__(self, http: httpx.AsyncClient, access: Access, door: Door) -> None:
         self.http = http
+        self.door = door
         self.access = access
         self.key = ""
 
@@ -44,6 +45,10 @@ async def inside(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"inside {visitor and visitor.operator.name}")(scope, receive, send)
 
 
+async def receive() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     """An operator ada and a viewer grace."""
@@ -52,7 +57,7 @@ async def world() -> AsyncIterator[World]:
     door = Door(inside, access, lambda _, status, words: PlainTextResponse(words, status))
     transport = httpx.ASGITransport(door, client=("127.0.0.1", 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as http:
-        yield World(http, access)
+        yield World(http, access, door)
 
 
 async def test_nothing_is_shown_to_whoever_is_not_known(world: World) -> None:
@@ -69,6 +74,36 @@ async def test_nothing_is_shown_to_whoever_is_not_known(world: World) -> None:
         assert (await world.http.get(path)).text == "inside None"
     world.sign_in("grace")
     assert (await world.http.get("/dead")).text == "inside grace"
+
+
+@pytest.mark.parametrize(
+    ("path", "host"), [("/dead", b"x/static/?"), ("/dead", b"x/static/#"), ("/dead", b"["), ("/sta\ntic/x", b"console")]
+)
+async def test_the_door_and_the_routes_go_by_the_same_path(world: World, path: str, host: bytes) -> None:
+    """Neither a `Host` nor characters that a URL cannot have make another path public."""
+    scope: Scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", host)],
+        "server": None,
+        "state": {},
+    }
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await world.door(scope, receive, send)
+    assert sent[0]["status"] == 303
+
+
+async def test_the_way_back_is_the_path_that_was_asked_for(world: World) -> None:
+    """Also one with characters that would end it."""
+    answer = await world.http.get("/channels/a%23b%3Fc")
+    assert answer.headers["Location"] == "/sign-in?next=/channels/a%2523b%253Fc"
 
 
 async def test_a_part_of_a_page_is_not_replaced_by_the_sign_in(world: World) -> None:
@@ -103,6 +138,8 @@ async def test_forms_of_other_sites_are_refused(world: World) -> None:
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://console.evil.example"},
+        {"Origin": "http://["},
+        {"Origin": "console"},
     ):
         assert await world.post("/dead", world.key, headers) == 403, headers
         assert await world.post("/sign-in", world.key, headers) == 403, headers

@@ -28,7 +28,7 @@ def test_rates_and_bounds_are_of_what_was_added() -> None:
     assert service.asked_ms is None
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9101", "ftp://127.0.0.1", "http://"])
+@pytest.mark.parametrize("url", ["127.0.0.1:9101", "ftp://127.0.0.1", "http://", "http://["])
 def test_addresses_that_are_none_are_refused(url: str) -> None:
     """An address that could not be asked keeps the console from starting."""
     with pytest.raises(ConfigurationError, match="HEADGATE_CONSOLE_SERVICES"):
