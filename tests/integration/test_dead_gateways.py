@@ -74,7 +74,7 @@ class World:
         """A session begins at a gateway."""
         event = SessionOpened(transport="webtransport", origin="", path="/", address="")
         opened = Entry.of(event, id=f"opened {session}", ts=1, session=session, user=user, gateway=gateway)
-        assert await self.sessions.open(opened, resumable=True)
+        assert await self.sessions.open(opened, asked_at=1, resumable=True)
 
     async def inbound(self, session: str) -> list[Entry]:
         """The log of `session`, in order."""
