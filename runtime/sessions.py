@@ -96,11 +96,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 #: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log, 6 its channels.
 #: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON),
 #: 7 whether the log hears of channels, then the fields of the session's end. What is said of another generation than
-#: the last says nothing. Gives whether the session waits to be resumed.
+#: the last says nothing. A session that is not known was lost with its log, and ends: nobody could resume it. Gives
+#: whether the session waits to be resumed.
 _DISCONNECT: Final = f"""{_ENDING}
 local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended', 'forced')
-if not r[1] or r[3] or r[1] ~= ARGV[3] then return 0 end
-local final = ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' or r[4]
+if r[3] or r[1] and r[1] ~= ARGV[3] then return 0 end
+local final = not r[1] or ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' or r[4]
 if final then
   close(KEYS[1], KEYS[6], KEYS[5], ARGV[7], 8)
   redis.call('ZREM', KEYS[4], ARGV[1])
@@ -235,7 +236,7 @@ class SessionRecord:
             id=of_session_end(session),
             ts=entry.ts,
             session=session,
-            user=user,
+            user=user or entry.user,
             gateway=entry.gateway,
             traceparent=entry.traceparent,
             cause=entry.id,

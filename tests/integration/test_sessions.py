@@ -37,10 +37,16 @@ class World:
         return await self.sessions.claim(session, generation, request=request, asked_at=asked_at, **who)
 
     async def disconnect(
-        self, generation: int = 1, *, gateway: str = "g1", final: bool = False, record: SessionRecord | None = None
+        self,
+        generation: int = 1,
+        *,
+        gateway: str = "g1",
+        user: str = "",
+        final: bool = False,
+        record: SessionRecord | None = None,
     ) -> str:
         event = SessionDisconnected(generation=generation, code=3001, reason="gone", by="gateway", final=final)
-        entry = Entry.of(event, id=f"d{generation}", ts=12, session="s", gateway=gateway)
+        entry = Entry.of(event, id=f"d{generation}", ts=12, session="s", user=user, gateway=gateway)
         return await (record or self.sessions).disconnect(entry, event)
 
     async def types(self, session: str = "s") -> list[str]:
@@ -87,6 +93,18 @@ async def test_a_final_disconnection_ends_the_session_at_once_and_for_good(w: Wo
     assert end.payload() == {"code": 3001, "reason": "gone", "by": "gateway"}
     assert await w.left() == []
     assert (await w.claim()).result is ClaimResult.UNKNOWN
+
+
+async def test_a_session_that_was_lost_with_its_log_ends_with_its_connection(w: World) -> None:
+    """Nobody could resume it, and what other servers have of it must not stay: its gateway knows whose it was. Once."""
+    await w.open()
+    await w.client.flushall()
+    for _ in range(2):
+        assert await w.disconnect(user="7") == ""
+    (end,) = await w.log()
+    assert (end.type, end.id, end.user, end.cause) == ("session.closed", of_session_end("s"), "7", "d1")
+    assert await w.left() == []
+    assert not await w.open()
 
 
 @pytest.mark.parametrize("why", ["no window", "an older client"])
