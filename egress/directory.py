@@ -1,9 +1,11 @@
 """The directory: which sessions are live and in which channels, for those who ask over HTTP.
 
 It follows the topics (an entry's operation comes first, its note after): a note may be made twice, never of
-what did not happen. It may also come late, from a router that was asleep while another took its place. So a channel is
-listed with the stream id of the entry that it was last joined by, and no earlier entry changes that: what is listed is
-every channel with subscribers, and now and then one that has none any more. Who looks asks the topics.
+what did not happen. It may also come late, from a router that was asleep while another took its place. All that is said
+of a session is in one log, so its partition keeps the stream id of the last entry that it was told of, and is told of
+none before that. A channel is listed with the stream id of the entry that it was last joined by, and no earlier entry
+changes that: what is listed is every channel with subscribers, and now and then one that has none any more. Who looks
+asks the topics.
 """
 
 from __future__ import annotations
@@ -21,20 +23,37 @@ from schemas.topics import channel_topic, session_topic
 
 #: Records that are read in one round trip when all are gone through.
 _SCAN: Final = 1000
-#: KEYS: channels of a partition. ARGV: 1 channel, 2 stream id of the entry, 3 whether that leaves it with subscribers.
-_MARK: Final = """
+_EARLIER: Final = """
 local function order(id)
   local milliseconds, sequence = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(milliseconds), tonumber(sequence)
 end
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if known then
+local function earlier(id, known)
+  if not known then return false end
   local known_ms, known_sequence = order(known)
-  local ms, sequence = order(ARGV[2])
-  if ms < known_ms or ms == known_ms and sequence < known_sequence then
-    return
-  end
+  local ms, sequence = order(id)
+  return ms < known_ms or ms == known_ms and sequence < known_sequence
 end
+"""
+#: KEYS: 1 sessions of a partition, 2 the last entry that these were told of. ARGV: 1 session, 2 stream id of the entry,
+#: 3 its record, empty when it is over.
+_LIST: Final = f"""{_EARLIER}
+if earlier(ARGV[2], redis.call('GET', KEYS[2])) then return end
+redis.call('SET', KEYS[2], ARGV[2])
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
+"""
+#: KEYS: 1 channels of a partition, or of a session, 2 then those who are on its own topic. ARGV: 1 channel, 2 stream id
+#: of the entry, 3 whether that leaves it with subscribers, 4 the session. A session that is over is on no topic.
+_MARK: Final = f"""{_EARLIER}
+if KEYS[2] and redis.call('HEXISTS', KEYS[2], ARGV[4]) == 0 then
+  redis.call('DEL', KEYS[1])
+  return
+end
+if earlier(ARGV[2], redis.call('HGET', KEYS[1], ARGV[1])) then return end
 if ARGV[3] == '1' then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 else
@@ -118,15 +137,29 @@ class Directory:
         for session in sessions:
             topic = session_topic(session)
             pipeline.hget(self._keys.sessions_of(topic), session)
-            pipeline.smembers(self._keys.topic(topic, "channels"))
+            pipeline.hkeys(self._keys.topic(topic, "channels"))
         answers: list[Any] = await pipeline.execute() if sessions else []
+        listed = {
+            session: sorted(name.decode() for name in channels)
+            for session, record, channels in zip(sessions, answers[::2], answers[1::2], strict=True)
+            if record is not None
+        }
+        joined = await self._joined([(session, name) for session, names in listed.items() for name in names])
         out = []
-        for session, record, channels in zip(sessions, answers[::2], answers[1::2], strict=True):
+        for session, record in zip(sessions, answers[::2], strict=True):
             if record is not None:
                 found = orjson.loads(record)
-                names = tuple(sorted(name.decode() for name in channels))
+                names = tuple(name for name in listed[session] if (session, name) in joined)
                 out.append(Session(session, found["user"], found["gateway"], found["connectedAt"], names))
         return out
+
+    async def _joined(self, asked: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of (session, channel), those where the channel has the session."""
+        pipeline = self._client.pipeline(transaction=False)
+        for session, channel in asked:
+            pipeline.hexists(self._keys.topic(channel_topic(channel), "subscribers"), session)
+        answers: list[bool] = await pipeline.execute() if asked else []
+        return {one for one, there in zip(asked, answers, strict=True) if there}
 
     def _write(self, pipeline: Any, note: Note) -> None:
         match note:
@@ -137,19 +170,26 @@ class Directory:
                     "connectedAt": note.connected_at,
                     "generation": note.generation,
                 }
-                pipeline.hset(self._keys.sessions_of(session_topic(note.session)), note.session, orjson.dumps(record))
+                self._list(pipeline, note.session, note.at, orjson.dumps(record))
             case SessionUnlisted():
-                pipeline.hdel(self._keys.sessions_of(session_topic(note.session)), note.session)
+                self._list(pipeline, note.session, note.at, b"")
+                pipeline.unlink(self._keys.topic(session_topic(note.session), "channels"))
             case ChannelJoined():
-                pipeline.sadd(self._channels_of(note.session), note.channel)
+                self._mark_of_session(pipeline, note, True)
                 self._mark(pipeline, note.channel, note.at, True)
             case ChannelLeft():
-                pipeline.srem(self._channels_of(note.session), note.channel)
+                self._mark_of_session(pipeline, note, False)
                 if note.empty:
                     self._mark(pipeline, note.channel, note.at, False)
 
-    def _channels_of(self, session: str) -> str:
-        return self._keys.topic(session_topic(session), "channels")
+    def _list(self, pipeline: Any, session: str, at: str, record: bytes) -> None:
+        partition = partition_of(session_topic(session), self._keys.partitions)
+        keys = self._keys.sessions(partition), self._keys.sessions_at(partition)
+        pipeline.eval(_LIST, 2, *keys, session, at, record)
+
+    def _mark_of_session(self, pipeline: Any, note: ChannelJoined | ChannelLeft, there: bool) -> None:
+        keys = (self._keys.topic(session_topic(note.session), part) for part in ("channels", "subscribers"))
+        pipeline.eval(_MARK, 2, *keys, note.channel, note.at, int(there), note.session)
 
     def _mark(self, pipeline: Any, channel: str, at: str, occupied: bool) -> None:
         key = self._keys.channels(partition_of(channel_topic(channel), self._keys.partitions))

@@ -50,8 +50,8 @@ class Delivers(Protocol):
 class Ends(Protocol):
     """Who ends sessions: runtime.sessions.SessionRecord."""
 
-    async def force(self, session: str, order: Entry, event: DisconnectRequested) -> bool:
-        """End `session` as `order` says; raises RedisError."""
+    async def force(self, session: str, order: Entry, event: DisconnectRequested, *, ordered_at: int) -> bool:
+        """End `session` as `order`, appended at `ordered_at` (Unix ms), says; raises RedisError."""
 
 
 class Router:
@@ -83,7 +83,7 @@ class Router:
             replies = iter(await self._store.run([p.operation for p in plans if p and p.operation]))
             out: list[Delivery] = []
             notes: list[Note] = []
-            orders: list[tuple[Plan, DisconnectRequested]] = []
+            orders: list[tuple[Plan, DisconnectRequested, int]] = []
             for position, one in enumerate(plans):
                 if one is None:
                     continue
@@ -99,16 +99,16 @@ class Router:
                 out += delivered
                 outcomes[position] = Outcome(Verdict.DONE, notes=routed(reply, delivered))
                 if isinstance(one.event, DisconnectRequested):
-                    orders.append((one, one.event))
+                    orders.append((one, one.event, batch[position].at))
             await self._directory.take(notes)
-            for order, event in orders:
-                await self._end(order, event)
+            for order in orders:
+                await self._end(*order)
             await self._streams.append(out)
         except _AWAY as error:
             return [Outcome.later(type(error).__name__)] * len(batch)
         return outcomes
 
-    async def _end(self, one: Plan, event: DisconnectRequested) -> None:
+    async def _end(self, one: Plan, event: DisconnectRequested, ordered_at: int) -> None:
         """End the sessions that an order is about, also those without a connection, unless they are to come back."""
         if reconnects(event.code):
             return
@@ -117,7 +117,7 @@ class Router:
         else:
             sessions = await self._store.subscribers(one.entry.topic)
         for session in sessions:
-            await self._sessions.force(session, one.entry, event)
+            await self._sessions.force(session, one.entry, event, ordered_at=ordered_at)
 
 
 def _count(reply: Reply | None) -> None:

@@ -32,15 +32,16 @@ RETRIES: Final = 8
 BATCH: Final = 200
 
 #: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 inbound log.
-#: ARGV: 1 session, 2 gateway, 3 user, 4 when it began, 5 whether its client can resume it, then the fields of its
-#: beginning. Gives 0 when the session was here before and has ended.
+#: ARGV: 1 session, 2 gateway, 3 user, 4 when it began, as clients are told, 5 when it was asked for (Unix ms),
+#: 6 whether its client can resume it, then the fields of its beginning. Gives 0 when the session was here before and
+#: has ended.
 _OPEN: Final = """
 local r = redis.call('HMGET', KEYS[1], 'generation', 'ended')
 if r[2] then return 0 end
 if r[1] then return 1 end
-redis.call('XADD', KEYS[4], '*', unpack(ARGV, 6))
-redis.call('HSET', KEYS[1], 'gateway', ARGV[2], 'user', ARGV[3], 'since', ARGV[4], 'resumable', ARGV[5],
-  'generation', 1, 'presented', 1)
+redis.call('XADD', KEYS[4], '*', unpack(ARGV, 7))
+redis.call('HSET', KEYS[1], 'gateway', ARGV[2], 'user', ARGV[3], 'since', ARGV[4], 'began', ARGV[5],
+  'resumable', ARGV[6], 'generation', 1, 'presented', 1)
 redis.call('HSET', KEYS[2], ARGV[1], 1)
 redis.call('SADD', KEYS[3], ARGV[2])
 return 1
@@ -95,11 +96,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 #: KEYS: 1 record, 2 sessions of the gateway, 3 gateways with sessions, 4 disconnected, 5 inbound log, 6 its channels.
 #: ARGV: 1 session, 2 gateway, 3 generation, 4 whether it is final, 5 window (ms), 6 code, reason and by (JSON),
 #: 7 whether the log hears of channels, then the fields of the session's end. What is said of another generation than
-#: the last says nothing. Gives whether the session waits to be resumed.
+#: the last says nothing. A session that is not known was lost with its log, and ends: nobody could resume it. Gives
+#: whether the session waits to be resumed.
 _DISCONNECT: Final = f"""{_ENDING}
 local r = redis.call('HMGET', KEYS[1], 'generation', 'resumable', 'ended', 'forced')
-if not r[1] or r[3] or r[1] ~= ARGV[3] then return 0 end
-local final = ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' or r[4]
+if r[3] or r[1] and r[1] ~= ARGV[3] then return 0 end
+local final = not r[1] or ARGV[4] == '1' or ARGV[5] == '0' or r[2] ~= '1' or r[4]
 if final then
   close(KEYS[1], KEYS[6], KEYS[5], ARGV[7], 8)
   redis.call('ZREM', KEYS[4], ARGV[1])
@@ -123,10 +125,10 @@ return 1
 """
 #: KEYS: 1 record, 2 disconnected, 3 inbound log, 4 its channels. ARGV: 1 session, 2 whether the log hears of channels,
 #: 3 when the end was ordered (Unix ms), then the fields of the session's end. One that is connected ends with its
-#: connection, which its gateway is told to end; one that began later is left alone. Gives whether it ended now.
+#: connection, which its gateway is told to end; one that was asked for later is left alone. Gives whether it ended now.
 _FORCE: Final = f"""{_ENDING}
-local r = redis.call('HMGET', KEYS[1], 'generation', 'since')
-if not r[1] or tonumber(r[2]) > tonumber(ARGV[3]) then return 0 end
+local r = redis.call('HMGET', KEYS[1], 'generation', 'began')
+if not r[1] or tonumber(r[2] or 0) > tonumber(ARGV[3]) then return 0 end
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
   close(KEYS[1], KEYS[4], KEYS[3], ARGV[2], 4)
   redis.call('ZREM', KEYS[2], ARGV[1])
@@ -190,11 +192,14 @@ class SessionRecord:
         self._expire = client.register_script(_EXPIRE)
         self._force = client.register_script(_FORCE)
 
-    async def open(self, opened: Entry, *, resumable: bool) -> bool:
-        """Begin a session: append `opened`, its `session.opened`. False when it was here before and has ended."""
+    async def open(self, opened: Entry, *, asked_at: int, resumable: bool) -> bool:
+        """Begin a session: append `opened`, its `session.opened`. False when it was here before and has ended.
+
+        `asked_at` is when the entry that asks for it was appended (Unix ms, the clock of Redis).
+        """
         log = self._keys.inbound_of(opened.session)
         keys = [self._record(opened.session), *self._connected(log, opened.gateway), log]
-        head: list[Any] = [opened.session, opened.gateway, opened.user, opened.ts, int(resumable)]
+        head: list[Any] = [opened.session, opened.gateway, opened.user, opened.ts, asked_at, int(resumable)]
         return bool(await self._open(keys=keys, args=[*head, *opened.fields()]))
 
     async def claim(
@@ -231,7 +236,7 @@ class SessionRecord:
             id=of_session_end(session),
             ts=entry.ts,
             session=session,
-            user=user,
+            user=user or entry.user,
             gateway=entry.gateway,
             traceparent=entry.traceparent,
             cause=entry.id,
@@ -250,10 +255,11 @@ class SessionRecord:
         waits = await self._disconnect(keys=keys, args=[*head, *closed.fields()])
         return user if waits else ""
 
-    async def force(self, session: str, order: Entry, event: DisconnectRequested) -> bool:
+    async def force(self, session: str, order: Entry, event: DisconnectRequested, *, ordered_at: int) -> bool:
         """End `session` as the application ordered: now if it waits to be resumed, else with its connection.
 
-        `order` is the entry of `event`. Gives whether it ended now.
+        `order` is the entry of `event`, `ordered_at` when that was appended (Unix ms, the clock of Redis). Gives
+        whether it ended now.
         """
         user, gateway = await self._fields(session, "user", "gateway")
         end = SessionClosed(code=event.code, reason=event.reason, by="application")
@@ -261,7 +267,7 @@ class SessionRecord:
         closed = Entry.of(end, id=of_session_end(session), ts=order.ts, cause=order.id, **context)
         log = self._keys.inbound_of(session)
         keys = [self._record(session), self._keys.disconnected(log), log, names_key(self._keys, session)]
-        return bool(await self._force(keys=keys, args=[session, self._channel_events, order.ts, *closed.fields()]))
+        return bool(await self._force(keys=keys, args=[session, self._channel_events, ordered_at, *closed.fields()]))
 
     async def end_overdue(self, now_ms: int) -> int:
         """End sessions that nobody resumed in time, some of each inbound partition, and give their number.

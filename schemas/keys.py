@@ -101,6 +101,10 @@ class Keys:
         """Directory of live sessions whose session topic is in this outbound partition (hash: id -> JSON)."""
         return f"{self.outbound(partition)}:sessions"
 
+    def sessions_at(self, partition: int) -> str:
+        """Stream id of the last entry of this outbound partition that its directory of live sessions was told of."""
+        return f"{self.sessions(partition)}:at"
+
     def sessions_of(self, topic: str) -> str:
         """The directory that lists the session of a session topic."""
         return self.sessions(partition_of(topic, self.partitions))

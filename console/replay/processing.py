@@ -205,7 +205,9 @@ class Processing:
         record, name = held.record, handled.processor
         if self._answers is not None:
             self._answers.of(handled.asked)
-        received = Received(0, record.stream_id, record.entry, handled.attempts)
+        # Whether the application was asked then says whether it was to be asked although it had been.
+        retried = handled.asked is not None
+        received = Received(0, record.stream_id, record.entry, handled.attempts, retried=retried)
         try:
             (outcome,) = await self._sandbox.processors[name].handler([received])
         except Unanswered as error:

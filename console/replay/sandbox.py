@@ -30,6 +30,8 @@ from schemas.topics import session_topic
 PREFIX: Final = "hg-replay-"
 #: How long a session waits to be resumed, in seconds: its end is an entry of the recording, not a matter of time.
 _FOR_EVER: Final = 10_000_000
+#: When an order was given that ended a session, in Unix ms: whether that began before it was decided then.
+_IN_TIME: Final = 1 << 53
 #: Keys that are removed in one round trip.
 _SCAN: Final = 1000
 
@@ -80,7 +82,7 @@ class Sandbox:
         if closed.cause:
             order = replace(closed, id=closed.cause)
             told = DisconnectRequested(code=event.code, reason=event.reason)
-            await self._sessions.force(closed.session, order, told)
+            await self._sessions.force(closed.session, order, told, ordered_at=_IN_TIME)
             return await self.written(closed.session)
         if not await self._client.zscore(self.keys.disconnected(log), closed.session):
             return []
@@ -157,7 +159,7 @@ class _NoDirectory:
 class _NoSessions:
     """Sessions that end because the application said so are ended when that was written."""
 
-    async def force(self, session: str, order: Entry, event: DisconnectRequested) -> bool:
+    async def force(self, session: str, order: Entry, event: DisconnectRequested, *, ordered_at: int) -> bool:
         """Nothing."""
         return False
 

@@ -12,25 +12,30 @@ from schemas.topics import TopicKind
 
 @dataclass(frozen=True, slots=True)
 class SessionListed:
-    """An authenticated session. `connected_at` (Unix ms) is when it began, `generation` that of its connection."""
+    """An authenticated session. `connected_at` (Unix ms) is when it began, `generation` that of its connection.
+
+    `at` is the stream id of the entry that says so.
+    """
 
     session: str
     user: str | None
     gateway: str
     connected_at: int
     generation: int
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
 class SessionUnlisted:
-    """A session that is over."""
+    """A session that is over, `at` as above."""
 
     session: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelJoined:
-    """A session subscribed to a channel; `at` is the stream id of the entry that says so."""
+    """A session subscribed to a channel, `at` as above."""
 
     session: str
     channel: str
@@ -57,9 +62,10 @@ def note(plan: Plan, reply: Reply | None, at: str) -> Note | None:
         case _, None | Full() | Gone() | Suspended():
             return None
         case SessionAuthenticated() as event, _:
-            return SessionListed(entry.session, event.user, entry.gateway, event.since or entry.ts, event.generation)
+            since = event.since or entry.ts
+            return SessionListed(entry.session, event.user, entry.gateway, since, event.generation, at)
         case SessionEnded(), _:
-            return SessionUnlisted(entry.session)
+            return SessionUnlisted(entry.session, at)
         case _, Granted() if plan.kind is TopicKind.CHANNEL:
             return ChannelJoined(entry.session, plan.name, at)
         case _, Ended(gateways=gateways) if plan.kind is TopicKind.CHANNEL:

@@ -67,7 +67,7 @@ class AuthHandler:
             if claim.result is ClaimResult.RESUMED:
                 return rules.reconnected(entry, event, verdict, claim.generation, claim.since)
         opened = rules.opened(entry, event, verdict)
-        if not await self._sessions.open(opened, resumable=event.protocol is not None):
+        if not await self._sessions.open(opened, asked_at=asked_at, resumable=event.protocol is not None):
             return Outcome.done()
         return rules.authenticated(entry, event, verdict)
 

@@ -9,7 +9,7 @@ import structlog
 
 from processors.laravel import rules
 from processors.laravel.client import LaravelClient
-from processors.laravel.store import Begun
+from processors.laravel.store import Beginning, Begun
 from runtime.bus.lanes import Handler, one_by_one
 from runtime.bus.outcomes import Outcome, Received, Verdict
 from schemas.entry import Entry
@@ -29,13 +29,16 @@ log = structlog.get_logger()
 def at_most_once(handler: Handler, begun: Begun) -> Handler:
     """`handler`, one entry at a time, for an application that must not be handed an entry twice.
 
-    Its entries wait (`later`) only where the application did not begin with them.
+    Its entries wait (`later`) only where the application did not begin with them. One that its client sent again
+    is done: what became of the first is told under the same ids.
     """
 
     async def handle(received: Received) -> Outcome:
-        before = await begun.begin(received)
-        if before is None:
+        beginning, before = await begun.begin(received)
+        if beginning is Beginning.BEGUN:
             return Outcome.dead("its processor ended while the application was asked, which is not asked again")
+        if beginning is Beginning.REPEAT:
+            return Outcome.done()
         (outcome,) = await handler([received])
         if outcome.verdict is Verdict.LATER:
             await begun.undo(received, before)

@@ -25,6 +25,8 @@ class Received:
     redelivered: bool = False
     """Somebody may have handled it before and not settled it: it was pending when it was read, where others may have
     counted, or be counting, attempts at it; or it was handed out here, and is to be handled again."""
+    retried: bool = False
+    """An operator put it on its log again, where it was a dead letter."""
 
     @property
     def at(self) -> int:

@@ -297,7 +297,8 @@ class Reader:
                 await self._settler.bury_fields(partition, stream_id, flat, str(error), 1, "")
                 continue
             failed = attempts.get(stream_id, 0) if attempts else 0
-            batch.append(Received(partition, stream_id, entry, failed + 1, stream_id in often, attempts is not None))
+            suspect, redelivered, retried = stream_id in often, attempts is not None, ONLY in fields
+            batch.append(Received(partition, stream_id, entry, failed + 1, suspect, redelivered, retried))
         if batch:
             self._lanes.submit(batch)
 

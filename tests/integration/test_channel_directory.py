@@ -1,4 +1,4 @@
-"""Which channels are listed, and what is told of them, on a real Redis."""
+"""Which sessions and channels are listed, and what is told of them, on a real Redis."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from egress.channels import Channels, Occupancy
 from egress.directory import Directory
 from egress.router import Router
 from egress.routing.notes import Note
+from schemas.entry import Entry
+from schemas.events import SessionAuthenticated, SessionEnded
 from schemas.keys import partition_of
 from schemas.topics import channel_topic
-from tests.integration.router_world import PRESENCE, ROOM, World, ended, grant, message, world
+from tests.integration.router_world import PRESENCE, ROOM, World, ended, entry, grant, message, world
 
 ONE = [Occupancy("room", 1, None)]
 
@@ -124,6 +126,69 @@ async def test_a_late_router_brings_no_channel_back(w: World, channels: Channels
     assert await marks(w) == {"room": "1-0"}
     assert await listed(channels) == []
     assert await marks(w) == {}
+
+
+def opened(gateway: str = "g1", generation: int = 1) -> Entry:
+    """A connection of the session `a`."""
+    return entry("session:a", SessionAuthenticated(user="7", generation=generation), "a", gateway, "7")
+
+
+def over() -> Entry:
+    return entry("session:a", SessionEnded(), "a")
+
+
+async def asleep(w: World, *entries: Entry) -> Sleepy:
+    """A router that fell asleep before it noted `entries` down, which another one routed then."""
+    late, batch = Sleepy(w), w.received(*entries)
+    await Router(w.store, late, w.streams, w.sessions).handle(batch)
+    await w.router.handle(batch)
+    return late
+
+
+async def test_a_late_router_brings_no_session_back(w: World) -> None:
+    """One that was asleep since a session began says so when it is over, with the channels that it had."""
+    late = await asleep(w, opened(), grant(ROOM, "a", "g1", "7"))
+    (there,) = await w.directory.get(["a"])
+    assert there.channels == ("room",)
+    await w.route(ended(ROOM, "a", "g1", "7"), over())
+    await late.wake()
+    assert await w.directory.get(["a"]) == []
+    assert await w.directory.count() == 0
+    assert await w.directory.live(["a"]) == set()
+    assert await w.client.exists(w.keys.topic("session:a", "channels")) == 0
+
+
+async def test_a_late_router_takes_no_session_back_to_an_earlier_connection(w: World) -> None:
+    """The session is listed at the gateway where it is now."""
+    late = await asleep(w, opened())
+    await w.route(opened("g2", generation=2))
+    await late.wake()
+    (there,) = await w.directory.get(["a"])
+    assert there.gateway == "g2"
+
+
+async def test_notes_that_come_again_list_a_session_as_the_last_of_them_says(w: World) -> None:
+    """A batch that is routed once more brings back none whose end it has; what follows is listed as ever."""
+    late = await asleep(w, opened(), over())
+    await late.wake()
+    assert await w.directory.count() == 0
+    await w.route(entry("session:b", SessionAuthenticated(user="7"), "b", "g1", "7"))
+    assert await w.directory.live(["a", "b"]) == {"b"}
+
+
+async def test_a_late_router_changes_no_channels_of_a_session_that_goes_on(w: World) -> None:
+    """What it says of a channel that the session left, or joined again, since then is not believed."""
+    await w.route(opened())
+    joined = await asleep(w, grant(ROOM, "a", "g1", "7"), grant(PRESENCE, "a", "g1", "7"))
+    left = await asleep(w, ended(ROOM, "a", "g1", "7"), ended(PRESENCE, "a", "g1", "7"))
+    await w.route(grant(PRESENCE, "a", "g1", "7"))
+    await joined.wake()
+    await left.wake()
+    await joined.wake()
+    (there,) = await w.directory.get(["a"])
+    assert there.channels == ("presence-room",)
+    await w.route(ended(PRESENCE, "a", "g1", "7"), over())
+    assert await w.client.exists(w.keys.topic("session:a", "channels")) == 0
 
 
 async def test_who_looks_forgets_nothing_that_was_joined_since(w: World, channels: Channels) -> None:

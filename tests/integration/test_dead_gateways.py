@@ -74,7 +74,7 @@ class World:
         """A session begins at a gateway."""
         event = SessionOpened(transport="webtransport", origin="", path="/", address="")
         opened = Entry.of(event, id=f"opened {session}", ts=1, session=session, user=user, gateway=gateway)
-        assert await self.sessions.open(opened, resumable=True)
+        assert await self.sessions.open(opened, asked_at=1, resumable=True)
 
     async def inbound(self, session: str) -> list[Entry]:
         """The log of `session`, in order."""
@@ -161,13 +161,13 @@ async def test_a_gateway_is_on_the_list_until_nothing_of_it_is_listed(w: World) 
     """The directory's sessions keep it there; then it goes, and its delivery streams with it."""
     await w.gateways.register("g1")
     await w.open("s1", "g1")
-    await w.directory.take([SessionListed("s1", "7", "g1", 1, 1), SessionListed("s2", "7", "g2", 1, 1)])
+    await w.directory.take([SessionListed("s1", "7", "g1", 1, 1, "1-0"), SessionListed("s2", "7", "g2", 1, 1, "1-1")])
     stream = w.keys.delivery("g1")
     await w.client.xadd(stream, {"a": "b"})
     await w.client.xadd(w.keys.datagrams(stream), {"a": "b"})
     await w.pass_time(40)
     assert await w.gateways.beats() == {"g1": LOST}
-    await w.directory.take([SessionUnlisted("s1")])
+    await w.directory.take([SessionUnlisted("s1", "2-0")])
     await w.pass_time(12)
     assert await w.gateways.beats() == {}
     assert await w.client.exists(stream, w.keys.datagrams(stream)) == 0

@@ -14,9 +14,13 @@ import pytest
 from fastapi.responses import JSONResponse
 
 from processors.app import PROCESSORS, build
+from processors.laravel.store import EVENTS, KEPT_S, Beginning, Begun
+from runtime.bus.dead import DeadLetters
+from runtime.bus.outcomes import Received
+from schemas.entry import Entry
 from schemas.errors import ConfigurationError
 from schemas.events import AuthRequested
-from tests.integration.processors_world import HANDLE, VERIFY, World, message, processors_world, running
+from tests.integration.processors_world import HANDLE, VERIFY, World, echo, message, processors_world, running
 from tests.support.waiting import eventually
 
 Writer = asyncio.StreamWriter
@@ -154,6 +158,60 @@ async def test_a_processor_that_ends_in_the_middle_leaves_a_dead_letter(world: W
     assert b"its processor ended" in letter[b"dead_error"]
     assert b'"hi"' in letter[b"data"]
     assert len(server.requests) == 2
+
+
+async def test_what_a_client_sends_again_is_not_handed_over_again(world: World) -> None:
+    """Its acknowledgement was lost: the same event has another place in the log."""
+    world.app.replies[HANDLE] = echo
+    async with running(world, "laravel"):
+        for text in ("hi", "ho", "hi"):
+            await world.append("s1", message(text), user="7", id=f"event-{text}")
+        await world.append("s2", message("hi"), user="7", id="event-hi of another session")
+        await eventually(lambda: world.settled("laravel"), 20)
+    assert sorted(body["text"] for body in world.app.bodies(HANDLE)) == ["hi", "hi", "ho"]
+    assert len(await world.frames("session:s1")) == 2
+    assert await world.dead() == []
+
+
+async def test_what_met_no_server_and_is_sent_again_is_handed_over_once(world: World) -> None:
+    """What was not begun with is not taken for begun with, whatever its client does meanwhile."""
+    await world.app.stop()
+    async with running(world, "laravel"):
+        for _ in range(2):
+            await world.append("s1", message("hi"), user="7", id="event-hi")
+        await eventually(lambda: world.pending("laravel"))
+        await world.app.start()
+        await eventually(lambda: world.settled("laravel"), 20)
+    assert len(world.app.bodies(HANDLE)) == 1
+    assert await world.dead() == []
+
+
+async def test_what_an_operator_retries_is_handed_over_again(world: World) -> None:
+    """But not what the client sends again while it is a dead letter: that is for the operator to decide."""
+    async with served(world, status(500)) as server, running(world, "laravel"):
+        for _ in range(2):
+            await world.append("s1", message("hi"), user="7", id="event-hi")
+        await eventually(lambda: world.settled("laravel"), 20)
+        assert len(server.requests) == 1
+        dead = DeadLetters(world.client, world.keys)
+        (letter,) = [letter async for letter in dead.all()]
+        await dead.retry(letter)
+        await eventually(lambda: len(server.requests) == 2)
+        await eventually(lambda: world.settled("laravel"), 20)
+    assert await world.dead() == []
+
+
+async def test_the_events_of_a_session_that_are_known_are_bounded(world: World) -> None:
+    """The latest of them, and for as long as the session's place in the log is known."""
+    begun = Begun(world.client, world.keys)
+    for n in range(1, EVENTS + 4):
+        entry = Entry.of(message("hi"), id=f"event-{n}", ts=n, session="s1")
+        assert (await begun.begin(Received(0, f"{n}-0", entry)))[0] is Beginning.FIRST
+    (key,) = await world.client.keys("*laravel_events*")
+    assert await world.client.zcard(key) == EVENTS
+    assert await world.client.zscore(key, "event-3") is None
+    assert await world.client.zscore(key, "event-4") == 4
+    assert 0 < await world.client.ttl(key) <= KEPT_S
 
 
 async def test_questions_are_asked_again_all_the_same(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from processors.app import build
+from runtime.sessions import ClaimResult, SessionRecord
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError
 from schemas.events import (
     AuthRequested,
     DatagramReceived,
+    DisconnectRequested,
     SessionClosed,
     SessionOpened,
     SubscribeRequested,
@@ -101,6 +104,25 @@ async def test_authentication_waits_for_the_application(world: World) -> None:
         (told,) = await eventually(lambda: world.published("session:s1"), 20)
     assert told.type == "session.authenticated"
     assert await world.dead() == []
+
+
+async def test_when_a_session_began_is_not_for_its_gateway_to_say(world: World) -> None:
+    """An order to end it that Redis had after its request is about it, though the gateway's clock is an hour ahead."""
+    world.app.replies[VERIFY] = lambda _: JSONResponse({"user": {"id": 7}})
+    hour = time.time_ns() // 1_000_000 + 3_600_000
+    asked = Entry.of(
+        AuthRequested(token=world.sealed("s1", "t"), protocol=1), id="asked", ts=hour, session="s1", gateway="gw"
+    )
+    async with running(world, "auth"):
+        await world.write(world.keys.inbound_of("s1"), asked.fields())
+        await eventually(lambda: world.published("session:s1"))
+    seconds, micros = await world.client.time()
+    event = DisconnectRequested(code=3500, reason="")
+    order = Entry.of(event, id="order", ts=hour, topic="user:7")
+    sessions = SessionRecord(world.client, world.keys, 30)
+    await sessions.force("s1", order, event, ordered_at=seconds * 1000 + micros // 1000)
+    claim = await sessions.claim("s1", 1, user="7", gateway="gw2", request="again", asked_at=1 << 50)
+    assert claim.result is ClaimResult.UNKNOWN
 
 
 async def test_the_end_of_a_session_ends_all_it_had(world: World) -> None:

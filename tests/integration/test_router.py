@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from egress.app import build
 from egress.delivery import LIFE_MS
-from egress.operations import Publish
+from egress.operations import Grant, Publish
 from egress.router import DATAGRAM_LIFE_MS, DatagramRouter
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
@@ -22,7 +23,9 @@ from schemas.events import (
     DisconnectRequested,
     Position,
     SessionAuthenticated,
+    SessionDisconnected,
     SessionEnded,
+    SessionOpened,
 )
 from tests.integration.router_world import PRESENCE, ROOM, World, ended, entry, grant, message, places, world
 from tests.support.waiting import eventually
@@ -181,7 +184,7 @@ async def test_a_late_repeat_of_a_grant_does_not_bring_it_back(w: World) -> None
     assert await w.take("g1") == []
     assert await w.store.subscribers(PRESENCE) == []
     assert await w.client.exists(w.keys.topic(PRESENCE, "gateways"), w.keys.topic(PRESENCE, "members")) == 0
-    assert await w.client.smembers(w.keys.topic("session:a", "channels")) == set()
+    assert await w.client.exists(w.keys.topic("session:a", "channels")) == 0
 
 
 async def test_a_session_that_moves_is_counted_at_its_new_gateway_only(w: World) -> None:
@@ -245,6 +248,26 @@ async def test_orders_and_refusals_reach_the_gateways_they_concern(w: World) -> 
     assert await w.take("g9") == [("auth_failed", {"error": "no", "stream": -1, "frame_id": None, "generation": 1})]
     for gateway in ("g1", "g2"):
         assert (await w.take(gateway))[-1] == ("disconnect", {"code": 3500, "reason": "bye"})
+
+
+async def test_an_order_is_about_the_sessions_that_the_log_had_before_it(w: World) -> None:
+    """Whatever the clock of their gateway says: one that is an hour ahead saves no session that waits to be resumed."""
+    event = SessionOpened(transport="webtransport", origin="", path="/", address="")
+    hour = time.time_ns() // 1_000_000 + 3_600_000
+    opened = Entry.of(event, id="opened", ts=hour, session="a", user="7", gateway="g1")
+    assert await w.sessions.open(opened, asked_at=2, resumable=True)
+    lost = SessionDisconnected(generation=1, code=0, reason="", by="gateway", final=False)
+    assert await w.sessions.disconnect(Entry.of(lost, id="lost", ts=hour, session="a", gateway="g1"), lost) == "7"
+    order = DisconnectRequested(code=3500, reason="bye")
+
+    async def ordered() -> list[str]:
+        await w.route(entry("user:7", order))
+        log: Any = await w.client.xrange(w.keys.inbound_of("a"))
+        return [fields[b"type"].decode() for _, fields in log]
+
+    await w.store.run([Grant("user:7", "granted", "a", "g1", "7")])
+    assert await ordered() == ["session.opened"]
+    assert await ordered() == ["session.opened", "session.closed"]
 
 
 async def test_one_bad_entry_does_not_hold_the_others_up(w: World) -> None:

@@ -29,7 +29,7 @@ class World:
     async def open(self, session: str = "s", gateway: str = "g1", user: str = "7", *, resumable: bool = True) -> bool:
         event = SessionOpened(transport="webtransport", origin="", path="/", address="")
         opened = Entry.of(event, id=f"opened/{session}", ts=11, session=session, user=user, gateway=gateway)
-        return await self.sessions.open(opened, resumable=resumable)
+        return await self.sessions.open(opened, asked_at=15, resumable=resumable)
 
     async def claim(self, generation: int = 1, *, request: str = "r1", asked_at: int = 20, **how: str) -> Claim:
         who = {"session": "s", "user": "7", "gateway": "g2"} | how
@@ -37,10 +37,16 @@ class World:
         return await self.sessions.claim(session, generation, request=request, asked_at=asked_at, **who)
 
     async def disconnect(
-        self, generation: int = 1, *, gateway: str = "g1", final: bool = False, record: SessionRecord | None = None
+        self,
+        generation: int = 1,
+        *,
+        gateway: str = "g1",
+        user: str = "",
+        final: bool = False,
+        record: SessionRecord | None = None,
     ) -> str:
         event = SessionDisconnected(generation=generation, code=3001, reason="gone", by="gateway", final=final)
-        entry = Entry.of(event, id=f"d{generation}", ts=12, session="s", gateway=gateway)
+        entry = Entry.of(event, id=f"d{generation}", ts=12, session="s", user=user, gateway=gateway)
         return await (record or self.sessions).disconnect(entry, event)
 
     async def types(self, session: str = "s") -> list[str]:
@@ -87,6 +93,18 @@ async def test_a_final_disconnection_ends_the_session_at_once_and_for_good(w: Wo
     assert end.payload() == {"code": 3001, "reason": "gone", "by": "gateway"}
     assert await w.left() == []
     assert (await w.claim()).result is ClaimResult.UNKNOWN
+
+
+async def test_a_session_that_was_lost_with_its_log_ends_with_its_connection(w: World) -> None:
+    """Nobody could resume it, and what other servers have of it must not stay: its gateway knows whose it was. Once."""
+    await w.open()
+    await w.client.flushall()
+    for _ in range(2):
+        assert await w.disconnect(user="7") == ""
+    (end,) = await w.log()
+    assert (end.type, end.id, end.user, end.cause) == ("session.closed", of_session_end("s"), "7", "d1")
+    assert await w.left() == []
+    assert not await w.open()
 
 
 @pytest.mark.parametrize("why", ["no window", "an older client"])
@@ -194,9 +212,10 @@ async def test_a_session_that_was_resumed_in_time_does_not_end(w: World) -> None
     assert await w.types() == ["session.opened"]
 
 
-async def force(w: World, code: int = 3500, *, ts: int = 20) -> bool:
-    event = DisconnectRequested(code=code, reason="signed out")
-    return await w.sessions.force("s", Entry.of(event, id="order", ts=ts, topic="user:7"), event)
+async def force(w: World, *, ts: int = 20, ordered_at: int = 20) -> bool:
+    event = DisconnectRequested(code=3500, reason="signed out")
+    order = Entry.of(event, id="order", ts=ts, topic="user:7")
+    return await w.sessions.force("s", order, event, ordered_at=ordered_at)
 
 
 async def test_a_session_that_waits_is_ended_by_the_application(w: World) -> None:
@@ -230,7 +249,19 @@ async def test_a_connected_session_that_is_to_end_does_not_come_back(w: World) -
 async def test_an_order_is_not_about_sessions_that_began_after_it(w: World) -> None:
     """Handled again, it must not end the session of a user who has signed in anew."""
     await w.open()
-    assert not await force(w, ts=10)
+    assert not await force(w, ordered_at=14)
     assert await w.disconnect() == "7"
-    assert not await force(w, ts=10)
+    assert not await force(w, ordered_at=14)
     assert (await w.claim()).result is ClaimResult.RESUMED
+
+
+@pytest.mark.parametrize("ts", [1, 99])
+async def test_the_clocks_of_gateways_and_egress_do_not_decide_which_sessions_an_order_is_about(
+    w: World, ts: int
+) -> None:
+    """What counts is when Redis had the request and the order: a user who is sent away must not come back."""
+    await w.open()
+    await w.disconnect()
+    assert not await force(w, ts=ts, ordered_at=14)
+    assert await force(w, ts=ts, ordered_at=15)
+    assert (await w.claim()).result is ClaimResult.UNKNOWN

@@ -130,9 +130,9 @@ def test_every_key_is_documented() -> None:
             lambda log: keys.lease_reader(log, "GROUP"), lambda log: keys.attempts(log, "GROUP"),
         )),
         keys.members("GROUP"), keys.removed_groups(),
-        *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels", "laravel")),
+        *(keys.session_state(logs[0], group, "SESSION") for group in ("auth", "channels", "laravel", "laravel_events")),
         keys.connected(logs[0], "GATEWAY"), keys.connected_gateways(logs[0]), keys.disconnected(logs[0]),
-        keys.sessions("q"), keys.channels("q"),
+        keys.sessions("q"), keys.sessions_at("q"), keys.channels("q"),
         *(keys.topic("TOPIC", part) for part in parts),
     }  # fmt: skip
     table = rows(section(text("architecture.md"), "## Keys"))[1:]

@@ -285,9 +285,9 @@ def test_everything_else_goes_where_it_belongs(
 @pytest.mark.parametrize(
     ("topic", "event", "reply", "expected"),
     [
-        ("session:s1", SessionAuthenticated(user="7"), granted(), SessionListed("s1", "7", "g1", 1000, 1)),
+        ("session:s1", SessionAuthenticated(user="7"), granted(), SessionListed("s1", "7", "g1", 1000, 1, "5-0")),
         ("session:s1", SessionAuthenticated(user="7"), Gone(), None),
-        ("session:s1", SessionEnded(), Ended("", None, ()), SessionUnlisted("s1")),
+        ("session:s1", SessionEnded(), Ended("", None, ()), SessionUnlisted("s1", "5-0")),
         ("channel:a", SubscriptionGranted(), granted(), ChannelJoined("s1", "a", "5-0")),
         (
             "channel:a",
