@@ -30,6 +30,7 @@ from schemas.events import (
     Position,
     SessionResumed,
     SubscribedDelivery,
+    SubscribeRequested,
     UnsubscribedDelivery,
     UnsubscribeRequested,
 )
@@ -173,6 +174,8 @@ class Session:
         if self.state is not State.OPEN:
             self.close(CloseCode.INTERNAL_ERROR, "the log is not available: connect again later")
         elif not append.datagram:
+            if isinstance(append.event, SubscribeRequested):
+                self.channels.refused(append.event.channel)
             self._error(append.stream, ErrorCode.LOG_UNAVAILABLE, "not stored: send again later", append.frame_id)
 
     # What the router delivers.

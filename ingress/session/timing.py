@@ -48,6 +48,8 @@ class Timing:
         """Whether the client is read: while it is not, its silence says nothing."""
         self._deaf = not listening
         self._pong = inf
+        if listening and self._auth < inf:
+            self._auth = now + self._limits.auth_timeout
         if self._ping < inf:
             self._ping = now + self._limits.ping_interval
 
@@ -61,6 +63,8 @@ class Timing:
 
     def overdue(self, now: float) -> tuple[CloseCode, str] | None:
         """Why the session is to be closed, if something stayed away too long."""
+        if now >= self._auth and self._deaf:
+            return CloseCode.INTERNAL_ERROR, "the log is not available: connect again later"
         if now >= self._auth:
             return CloseCode.AUTH_TIMEOUT, "no auth frame in time: send it first"
         if now >= self._verdict:

@@ -6,12 +6,14 @@ from typing import Final
 
 import structlog
 
+from processors.answer import BadAnswer
 from processors.channels import rules
 from processors.channels.client import ChannelsClient
 from runtime.bus.outcomes import Outcome, Received
 from runtime.memberships import Memberships
 from schemas.channel_auth import ChannelVerifier
 from schemas.entry import Entry
+from schemas.errors import ErrorCode
 from schemas.events import (
     ChannelSubscribed,
     ChannelUnsubscribed,
@@ -44,7 +46,7 @@ class ChannelsHandler:
         self._verifier = verifier
 
     async def handle(self, received: Received) -> Outcome:
-        """The outcome of one entry; raises Unavailable, BadAnswer, InvalidEntry and RedisError."""
+        """The outcome of one entry; raises Unavailable, InvalidEntry and RedisError."""
         entry = received.entry
         match event := entry.event():
             case SubscribeRequested():
@@ -64,7 +66,7 @@ class ChannelsHandler:
         signed = event.auth is not None and isinstance(decision, rules.Grant)
         # What was signed before the application took the channel away looks as what is signed after it.
         if decision is None or (signed and await self._memberships.was_revoked(entry.session, event.channel)):
-            decision = rules.judged(entry, event, await self._client.authorize(entry, event.channel))
+            decision = await self._asked(entry, event)
         if isinstance(decision, rules.Refusal):
             if decision.problem:
                 log.error("channels.unauthorized", session=entry.session, problem=decision.problem)
@@ -73,6 +75,12 @@ class ChannelsHandler:
         if not await self._memberships.join(told, event.channel, decision.expires_at):
             return Outcome.done()
         return rules.granted(entry, event, decision)
+
+    async def _asked(self, entry: Entry, event: SubscribeRequested) -> rules.Grant | rules.Refusal:
+        try:
+            return rules.judged(entry, event, await self._client.authorize(entry, event.channel))
+        except BadAnswer as error:  # Repeated it would be as bad, and the client waits for an answer.
+            return rules.Refusal(ErrorCode.FORBIDDEN, rules.UNDECIDED, str(error))
 
     async def _unsubscribe(self, entry: Entry, event: UnsubscribeRequested) -> Outcome:
         told = entry.follow("unsubscribed", ChannelUnsubscribed(channel=event.channel, reason=event.reason))

@@ -28,6 +28,8 @@ from schemas.topics import ChannelKind, channel_kind, channel_topic, session_top
 #: A datagram older than this, in ms, is of no use to anyone.
 MAX_DATAGRAM_AGE_MS: Final = 2000
 
+UNDECIDED: Final = "the application could not say whether you may join"
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -80,12 +82,12 @@ def judged(entry: Entry, event: SubscribeRequested, answer: Answer) -> Grant | R
         problem = f"the authorize route answered {answer.status} with something else than an object"
         if not answer.ok:
             problem = f"the authorize route answered {answer.status}"
-        return Refusal(ErrorCode.FORBIDDEN, "the application could not say whether you may join", problem)
+        return Refusal(ErrorCode.FORBIDDEN, UNDECIDED, problem)
     body = answer.json if isinstance(answer.json, dict) else {}
     expires_at = body.get("expires_at")
     if expires_at is not None and (isinstance(expires_at, bool) or not isinstance(expires_at, int | float)):
         problem = "expires_at of the authorize route is not a number of seconds"
-        return Refusal(ErrorCode.FORBIDDEN, "the application could not say whether you may join", problem)
+        return Refusal(ErrorCode.FORBIDDEN, UNDECIDED, problem)
     expires_ms = None if expires_at is None else int(expires_at * 1000)
     if channel_kind(event.channel) is not ChannelKind.PRESENCE:
         return Grant(expires_at=expires_ms)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from schemas.channel_auth import channel_auth
 from schemas.entry import Entry
@@ -169,6 +169,18 @@ async def test_a_session_that_ended_is_let_in_nowhere(world: World) -> None:
         await eventually(lambda: world.settled("channels"))
     assert await log(world, "channel.subscribed", "channel.unsubscribed") == []
     assert await world.published("channel:news") == []
+
+
+async def test_an_answer_that_cannot_be_read_is_a_no(world: World) -> None:
+    """The application is not asked again, and the client learns that it is not in the channel."""
+    world.app.replies[AUTHORIZE] = lambda _: HTMLResponse("<html>")
+    async with running(world, "auth", "channels"):
+        await opened(world)
+        await ask(world, "private-a", None)
+        await eventually(lambda: world.settled("channels"))
+    errors = [frame["code"] for frame in await _errors(world) if frame.get("type") == "error"]
+    assert errors == [103]
+    assert len(world.app.bodies(AUTHORIZE)) == 1
 
 
 async def test_a_grant_ends_when_the_application_said(world: World) -> None:

@@ -22,7 +22,7 @@ from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.events import AuthenticatedDelivery, AuthRequested, PublicationDelivery
 from schemas.topics import session_topic
-from tests.support.client import Client
+from tests.support.client import Client, SocketClient
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 from tests.support.wt_client import SessionRefusedError
@@ -229,6 +229,21 @@ async def test_sessions_are_closed_when_the_log_stays_away(server: RedisServer, 
             notice = await client.wait_type("disconnect")
             assert (notice["code"], notice["reconnect"]) == (3000, True)
             assert "the log has been away" in notice["reason"]
+            assert (await client.closed()).code == 3000
+        await server.restart()
+        await eventually(lambda: _is_away(0), 10)
+
+
+async def test_who_comes_while_the_log_is_away_is_asked_to_come_back(server: RedisServer, tmp_path: Path) -> None:
+    """A WebSocket is not read then, so that its `auth` cannot be seen: that is no fault of its client."""
+    settings = settings_for(server, tmp_path, auth_timeout=1, drain_seconds=1, websocket_port=0)
+    async with gateway(settings) as listener:
+        await server.kill()
+        await eventually(lambda: _is_away(1), 10)
+        assert listener.websocket is not None
+        client = await SocketClient.connect(f"https://127.0.0.1:{listener.websocket.port}/")
+        async with client:
+            await client.send({"type": "auth", "token": "t", "protocol": 1})
             assert (await client.closed()).code == 3000
         await server.restart()
         await eventually(lambda: _is_away(0), 10)

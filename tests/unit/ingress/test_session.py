@@ -131,6 +131,19 @@ def test_a_refused_append_is_a_temporary_error_and_no_ack() -> None:
     assert client.closes == []
 
 
+def test_a_subscribe_that_was_not_stored_can_be_sent_again() -> None:
+    """Error 110 takes the request back: it holds no place among the channels, and its repeat is no second one."""
+    client = Client().open()
+    for _ in range(3):  # One more than a session may have channels.
+        client.frame({"type": "subscribe", "channel": "a", "id": "s1"})
+        client.session.refused(client.appends[-1])
+        assert client.collect().last["code"] == 110
+    client.frame({"type": "subscribe", "channel": "b", "id": "s2"})
+    client.frame({"type": "subscribe", "channel": "a", "id": "s1"})
+    assert [append.frame_id for append in client.appends[-2:]] == ["s2", "s1"]
+    assert client.last["code"] == 110
+
+
 def test_messages_say_whether_their_sender_is_a_member() -> None:
     """Membership is stamped from the grants that have arrived, not from what the client asked for."""
     client = Client().open().frame({"type": "subscribe", "channel": "c"})

@@ -135,6 +135,21 @@ def test_a_session_ends_with_its_token() -> None:
     assert client.last["reconnect"] is True
 
 
+def test_a_client_that_could_not_be_heard_is_not_told_to_stay_away() -> None:
+    """While nothing is read no `auth` frame can come: then the close asks to come back. Read again, it has its time."""
+    unheard = Client()
+    unheard.session.listen(False, at(0))
+    unheard.session.tick(at(5))
+    assert [close.code for close in unheard.collect().closes] == [3000]
+    late = Client()
+    late.session.listen(False, at(0))
+    late.session.listen(True, at(4.9))
+    late.session.tick(at(9.8))
+    assert late.collect().closes == []
+    late.session.tick(at(9.9))
+    assert [close.code for close in late.collect().closes] == [4408]
+
+
 def test_the_silence_of_a_client_that_is_not_read_says_nothing() -> None:
     """While the log holds a session back no pong is missed; when it is read again it is asked anew."""
     client = Client().open()
