@@ -18,6 +18,7 @@ from processors.persistence.retention import Retention, RetentionRules
 from processors.persistence.store import Archive
 from runtime import service
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.servers import connect
@@ -143,7 +144,7 @@ def build(settings: Settings, only: Collection[str] | None = None) -> tuple[list
             f"{FORWARDER}; choose others, or set HEADGATE_LARAVEL_VIA to http"
         )
     client = connect(settings)
-    appender = Appender(client)
+    appender = Appender(client, assurance=Assurance.of(settings.ack))
     telemetry = Telemetry.from_settings(settings, "processors")
     plan = Plan(settings, client, appender, telemetry)
     for name in chosen:

@@ -37,6 +37,7 @@ from egress.routing.history import HistoryRules, Kept
 from egress.topics.scripts import load
 from egress.topics.wire import Wire
 from runtime.bus.appender import pack
+from runtime.bus.assurance import Assurance
 from runtime.bus.cluster import all_of, node_of, only_server, settle
 from runtime.settings import Settings
 
@@ -56,8 +57,12 @@ class TopicStore:
         clock: Callable[[], int] | None = None,
         *,
         moment: Callable[[Operation], tuple[int, str]] | None = None,
+        assurance: Assurance | None = None,
     ) -> None:
         """`clock` gives Unix ms; without one the time is that of Redis.
+
+        `assurance`: what must be so of the topics before anybody is told what became of them. Else a server that takes
+        over could lack an offset that was delivered, and give it to another publication.
 
         `moment`: what the time was when an operation was first carried out, and the epoch that a topic got with it if
         it had none: so that it gives the same once more.
@@ -72,7 +77,9 @@ class TopicStore:
         self._publish, self._grant, self._suspend, self._end = self._scripts
         # Before what needs them, not when it has failed: another router may load them in the middle of a batch, and its
         # end would be carried out before its beginning.
-        self._wire = Wire([pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts])
+        loads = [pack((b"SCRIPT", b"LOAD", one.source.encode())) for one in self._scripts]
+        self._wire = Wire(loads, assurance)
+        self._assured = assurance is not None
 
     async def run(self, operations: Sequence[Operation]) -> list[Reply | ResponseError]:
         """Carry `operations` out in order, in one round trip, and give the reply of each.
@@ -118,7 +125,8 @@ class TopicStore:
             mark = ""
             if not isinstance(one, Look):
                 left[one.topic] -= 1
-                if left[one.topic]:
+                # A repeat, too, writes something then: what is asked about is what was written.
+                if left[one.topic] or self._assured:
                     mark = f"{fresh}:{place}"
             commands.append(self._command(one, now, epoch.encode(), before.get(one.topic, ""), mark))
             if mark:

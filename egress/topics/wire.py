@@ -11,6 +11,8 @@ from weakref import WeakSet
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError, TimeoutError
 
+from runtime.bus.appender import pack
+from runtime.bus.assurance import Assurance
 from runtime.bus.servers import SOCKET_TIMEOUT_S
 
 
@@ -20,9 +22,16 @@ class Wire:
     A server that restarts has forgotten it, and then no connection is the same.
     """
 
-    def __init__(self, first: Sequence[bytes]) -> None:
-        """`first`: packed commands. What needs them is not sent before they were carried out."""
+    def __init__(self, first: Sequence[bytes], assurance: Assurance | None = None) -> None:
+        """`first`: packed commands. What needs them is not sent before they were carried out.
+
+        `assurance`: what must be so of what a round trip wrote before its answers are given. A server tells a
+        connection of that connection's own writes, so a round trip has to write something to be told of what others
+        wrote before it.
+        """
         self._first = first
+        self._assurance = assurance
+        self._question = [] if assurance is None else [pack(assurance.command)]
         self._told: WeakSet[Any] = WeakSet()
 
     def forget(self) -> None:
@@ -32,7 +41,7 @@ class Wire:
     async def round_trip(self, server: aioredis.Redis, commands: Sequence[bytes]) -> list[Any]:
         """The answers of one server to packed `commands`, in order; an error answer is a ResponseError in its place.
 
-        Raises RedisError when not all answers came.
+        Raises RedisError when not all answers came, or when what they tell of is not yet where it was to be.
         """
         pool = server.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call]
@@ -40,7 +49,7 @@ class Wire:
             async with asyncio.timeout(SOCKET_TIMEOUT_S):
                 if connection not in self._told:
                     await self._tell(connection)
-                return await _exchange(connection, commands)
+                answers = await _exchange(connection, [*commands, *self._question])
         except BaseException as error:
             # Answers that were not read would be taken for those of the next command.
             await connection.disconnect(nowait=True)
@@ -49,6 +58,12 @@ class Wire:
             raise
         finally:
             await pool.release(connection)
+        if self._assurance is not None:
+            assured = answers.pop()
+            if isinstance(assured, ResponseError):
+                raise assured
+            self._assurance.check(assured)
+        return answers
 
     async def _tell(self, connection: Any) -> None:
         for answer in await _exchange(connection, self._first):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -35,6 +35,20 @@ _COUNT: Final = """
 if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)==0 then return 0 end
 return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])
 """
+#: KEYS: the log, its dead letters, its trail, its attempts. ARGV: 1 group, 2 entry, 3 how many of the next are the
+#: letter's fields; the rest are those of the trail's entry, if any. Gives whether the entry was not settled before:
+#: whoever asks again, or too late, finds that it was. Memory is checked at the first write, so that is the letter.
+_BURY: Final = """
+if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)==0 then return 0 end
+local last=3+ARGV[3]
+redis.call('XADD',KEYS[2],'*',unpack(ARGV,4,last))
+if #ARGV>last then redis.pcall('XADD',KEYS[3],'*',unpack(ARGV,last+1)) end
+redis.call('XACK',KEYS[1],ARGV[1],ARGV[2])
+redis.call('HDEL',KEYS[4],ARGV[2])
+return 1
+"""
+#: Names and values of a letter: Lua's `unpack` gives no more than some 8,000. An entry has some thirty.
+_MOST_FIELDS: Final = 4000
 
 
 class Settler:
@@ -49,6 +63,7 @@ class Settler:
         self._logs = logs
         self._group = group
         self._count = client.register_script(_COUNT)
+        self._bury = client.register_script(_BURY)
         self._acks: dict[int, list[str]] = defaultdict(list)
         self._attempted: dict[int, list[str]] = defaultdict(list)
         self._trail: list[tuple[str, Entry]] = []
@@ -82,7 +97,10 @@ class Settler:
         return {one: int(count) for one, count in zip(stream_ids, counted, strict=True) if count is not None}
 
     async def bury(self, received: Received, error: str, trail: Entry | None = None) -> None:
-        """Keep an entry as a dead letter and acknowledge it, in one transaction, however long Redis takes."""
+        """Keep an entry as a dead letter and acknowledge it, in one step, however long Redis takes.
+
+        One that has been settled, by this process or another, is left as it is.
+        """
         entry = received.entry
         await self.bury_fields(
             received.partition, received.stream_id, entry.fields(), error, received.attempt, entry.type, trail
@@ -106,22 +124,10 @@ class Settler:
             "dead_error": error[:500],
             "dead_attempts": attempts,
         }
-        failures = 0
-        while True:
-            pipeline = self._client.pipeline(transaction=True)
-            letter = _pairs(fields) | {name.encode(): str(value).encode() for name, value in extra.items()}
-            pipeline.xadd(Keys.dead(key), letter)  # type: ignore[arg-type]  # redis-py's dict is invariant
-            if trail is not None:
-                pipeline.xadd(Keys.trail(key), _pairs(trail.fields()))  # type: ignore[arg-type]
-            pipeline.xack(key, self._group, stream_id)
-            pipeline.hdel(Keys.attempts(key, self._group), stream_id)
-            try:
-                await pipeline.execute()
-                break
-            except RedisError as failure:
-                failures += 1
-                log.warning("log.dead_letter_failed", error=type(failure).__name__, stream=key)
-                await asyncio.sleep(backoff(failures))
+        letter = _pairs(fields[:_MOST_FIELDS]) | {name.encode(): str(value).encode() for name, value in extra.items()}
+        if not await self._buried(key, stream_id, letter, trail):
+            log.warning("entry.settled_before", group=self._group, stream=key, stream_id=stream_id, error=error[:500])
+            return
         DEAD.labels(self._group).inc()
         log.error(
             "entry.dead",
@@ -132,6 +138,22 @@ class Settler:
             error=error[:500],
             attempts=attempts,
         )
+
+    async def _buried(self, key: str, stream_id: str, letter: Mapping[bytes, bytes], trail: Entry | None) -> bool:
+        """Whether the letter was written, as far as is known: where an answer was lost it may have been another's."""
+        keys = [key, Keys.dead(key), Keys.trail(key), Keys.attempts(key, self._group)]
+        flat = [part for pair in letter.items() for part in pair]
+        args = [self._group, stream_id, len(flat), *flat, *(() if trail is None else trail.fields())]
+        failures = 0
+        while True:
+            try:
+                return bool(await self._bury(keys=keys, args=args)) or failures > 0
+            except RedisError as failure:
+                if isinstance(failure, ResponseError) and "NOGROUP" in str(failure):
+                    return False  # The log was lost, and with it the entry.
+                failures += 1
+                log.warning("log.dead_letter_failed", error=type(failure).__name__, stream=key)
+                await asyncio.sleep(backoff(failures))
 
     async def flushed(self) -> None:
         """Wait until every acknowledgement that was asked for so far is written."""

@@ -15,6 +15,7 @@ from egress.directory import Directory
 from egress.router import Router
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
+from runtime.bus.assurance import Assurance
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.servers import connect
 from runtime.sessions import SessionRecord
@@ -27,7 +28,7 @@ from schemas.events import (
     SubscriptionGranted,
 )
 from schemas.ids import uuid7
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import RedisServer, redis_server
 
 ROOM, PRESENCE = "channel:room", "channel:presence-room"
 
@@ -64,7 +65,7 @@ class World:
     def __init__(self, settings: Settings, client: aioredis.Redis, appender: Appender) -> None:
         self.settings, self.client, self.keys = settings, client, settings.keys
         self.now = time.time_ns() // 1_000_000
-        self.store = TopicStore(client, settings, lambda: self.now)
+        self.store = TopicStore(client, settings, lambda: self.now, assurance=Assurance.of(settings.ack))
         self.directory = Directory(client, self.keys)
         self.streams = DeliveryStreams(client, appender, settings)
         self.sessions = SessionRecord(client, self.keys, 30)
@@ -94,16 +95,22 @@ class World:
 
 @asynccontextmanager
 async def world(**options: Any) -> AsyncIterator[World]:
-    async with redis_server() as server:
-        settings = Settings(redis_url=server.url, secret="s" * 32, api_port=0, **options)
-        client = connect(settings)
-        appender = Appender(client)
-        await appender.start()
-        try:
-            yield World(settings, client, appender)
-        finally:
-            await appender.stop()
-            await client.aclose()
+    async with redis_server() as server, world_on(server, **options) as made:
+        yield made
+
+
+@asynccontextmanager
+async def world_on(server: RedisServer, **options: Any) -> AsyncIterator[World]:
+    """On a server that the test has."""
+    settings = Settings(redis_url=server.url, secret="s" * 32, api_port=0, **options)
+    client = connect(settings)
+    appender = Appender(client)
+    await appender.start()
+    try:
+        yield World(settings, client, appender)
+    finally:
+        await appender.stop()
+        await client.aclose()
 
 
 def places(delivered: list[tuple[str, dict[str, Any]]]) -> list[tuple[int, int]]:

@@ -77,7 +77,7 @@ async def test_a_redelivered_batch_gives_identical_deliveries(w: World) -> None:
 
 
 async def test_a_repeat_is_recognised_for_the_window_and_forgotten_later(w: World) -> None:
-    """An id keeps its offset for one window at least, and the memory of it is dropped after two."""
+    """An id keeps its offset for one window at least, and the memory of it is dropped after two without a repeat."""
     await w.route(grant(ROOM, "a", "g1"))
     old = message(ROOM, 1)
     await w.route(old)
@@ -87,11 +87,37 @@ async def test_a_repeat_is_recognised_for_the_window_and_forgotten_later(w: Worl
     w.now += window // 2
     await w.route(message(ROOM, 3), old)
     assert places(await w.take("g1")) == [(1, 1), (2, 2), (1, 1), (3, 3), (1, 1)]
-    w.now += window
-    await w.route(message(ROOM, 4))
+    for n in (4, 5):
+        w.now += window
+        await w.route(message(ROOM, n))
     assert not await w.client.hexists(w.keys.topic(ROOM, "seen_before"), old.id)
     assert not await w.client.hexists(w.keys.topic(ROOM, "seen"), old.id)
     assert 0 < await w.client.pttl(w.keys.topic(ROOM, "seen")) <= 2 * window
+
+
+async def test_what_is_tried_again_for_longer_than_the_window_is_still_a_repeat(w: World) -> None:
+    """Each repeat begins the time anew, or what could not be delivered for so long would get another offset at last."""
+    await w.route(grant(ROOM, "a", "g1"))
+    batch = [message(ROOM, 1), grant(ROOM, "b", "g2"), ended(ROOM, "c", "g2")]
+    await w.route(*batch)
+    for _ in range(8):
+        w.now += w.settings.dedup_seconds * 1000 * 3 // 4
+        await w.route(*batch, message(ROOM, 2))
+    assert {place for place in places(await w.take("g1")) if place[1] == 1} == {(1, 1)}
+    assert await w.client.hgetall(w.keys.topic(ROOM, "gateways")) == {b"g1": b"1", b"g2": b"1"}
+
+
+async def test_a_repeat_that_begins_its_time_anew_is_outlived_by_its_topic(w: World) -> None:
+    """Also where nobody is subscribed: a repeat must not meet a new epoch, in which it would be published again."""
+    only = message(ROOM, 1)
+    await w.route(only)
+    state, seen = w.keys.topic(ROOM, "state"), w.keys.topic(ROOM, "seen")
+    await w.client.pexpire(state, 10_000)
+    end = await w.client.pexpiretime(state)
+    w.now += w.settings.dedup_seconds * 1000
+    await w.route(only)
+    assert await w.client.hexists(seen, only.id)
+    assert end < await w.client.pexpiretime(seen) <= await w.client.pexpiretime(state)
 
 
 async def test_the_window_is_counted_by_the_clock_of_redis(w: World) -> None:

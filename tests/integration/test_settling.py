@@ -8,8 +8,13 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
+from runtime.bus.outcomes import Received
 from runtime.bus.settle import Settler
+from schemas.entry import Entry
+from schemas.events import MessageReceived
 from tests.support.bus import Bus
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
@@ -40,6 +45,107 @@ async def dying_before(command: bytes, url: str) -> AsyncIterator[tuple[str, asy
     relaying = await asyncio.start_server(relay, "127.0.0.1", 0)
     async with relaying:
         yield f"redis://127.0.0.1:{relaying.sockets[0].getsockname()[1]}", ended
+
+
+@asynccontextmanager
+async def losing_an_answer(command: bytes, url: str) -> AsyncIterator[str]:
+    """A relay to Redis that ends a connection in place of the answer to the first `command`: its address."""
+    server, lost = urlsplit(url), False
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal lost
+        answers, commands = await asyncio.open_connection(server.hostname, server.port)
+        while sent := await reader.read(65536):
+            commands.write(sent)
+            answer = await answers.read(65536)
+            if command in sent and not lost and b"NOSCRIPT" not in answer:
+                lost = True
+                break
+            writer.write(answer)
+        for end in (commands, writer):
+            end.close()
+
+    relaying = await asyncio.start_server(relay, "127.0.0.1", 0)
+    async with relaying:
+        yield f"redis://127.0.0.1:{relaying.sockets[0].getsockname()[1]}"
+    assert lost
+
+
+async def pending(bus: Bus, log: str) -> Received:
+    """An entry that the group `g` has read and not settled."""
+    await bus.observer.xgroup_create(log, "g", id="0", mkstream=True)
+    await bus.observer.xadd(log, {"id": "one"})
+    await bus.observer.xreadgroup("g", "c", {log: ">"})
+    [(read, _)] = await bus.stored(log)
+    return Received(0, read.decode(), Entry.of(MessageReceived(frame={}), id="one", ts=1), attempt=3)
+
+
+async def test_a_dead_letter_whose_answer_is_lost_is_written_once(bus: Bus, server: RedisServer) -> None:
+    """Who does not know whether it was written asks again, and finds that it was; the trail has it once, too."""
+    log = bus.keys.inbound(0)
+    received = await pending(bus, log)
+    await bus.observer.hset(bus.keys.attempts(log, "g"), received.stream_id, 2)
+    async with losing_an_answer(b"dead_group", server.url) as address:
+        client = aioredis.Redis.from_url(address, retry=Retry(NoBackoff(), 0))
+        await Settler(client, [log], "g").bury(received, "broken", Entry.of(MessageReceived(frame={}), id="t", ts=1))
+        await client.aclose()
+    [(_, letter)] = await bus.stored(bus.keys.dead(log))
+    assert (letter[b"id"], letter[b"dead_error"], letter[b"dead_attempts"]) == (b"one", b"broken", b"3")
+    assert len(await bus.stored(bus.keys.trail(log))) == 1
+    assert (await bus.observer.xpending(log, "g"))["pending"] == 0
+    assert await bus.observer.hlen(bus.keys.attempts(log, "g")) == 0
+
+
+async def test_what_another_owner_has_settled_is_not_buried(bus: Bus) -> None:
+    """A process that slept while it handled an entry leaves no letter of what was handled meanwhile."""
+    log = bus.keys.inbound(0)
+    received = await pending(bus, log)
+    await bus.observer.xack(log, "g", received.stream_id)
+    settler = Settler(bus.client, [log], "g")
+    await settler.bury(received, "broken")
+    assert await bus.stored(bus.keys.dead(log)) == []
+
+
+async def test_a_letter_waits_for_no_log_that_was_lost_and_for_no_trail(bus: Bus) -> None:
+    """Without its group nobody has the entry any more; a trail that cannot be written keeps no entry from its end."""
+    log = bus.keys.inbound(0)
+    received = await pending(bus, log)
+    settler, trail = Settler(bus.client, [log], "g"), Entry.of(MessageReceived(frame={}), id="t", ts=1)
+    await bus.observer.set(bus.keys.trail(log), "no stream")
+    await asyncio.wait_for(settler.bury(received, "broken", trail), 10)
+    assert len(await bus.stored(bus.keys.dead(log))) == 1
+    await bus.observer.xgroup_destroy(log, "g")
+    await asyncio.wait_for(settler.bury(received, "broken"), 10)
+    assert len(await bus.stored(bus.keys.dead(log))) == 1
+
+
+async def test_what_is_no_entry_is_buried_however_many_fields_it_has(bus: Bus) -> None:
+    """As many of them as a script can be given, and why it died."""
+    log, fields = bus.keys.inbound(0), [b"%d" % n for n in range(20_000)]
+    received = await pending(bus, log)
+    await asyncio.wait_for(Settler(bus.client, [log], "g").bury_fields(0, received.stream_id, fields, "x", 1, ""), 10)
+    [(_, letter)] = await bus.stored(bus.keys.dead(log))
+    assert len(letter) > 1000
+    assert letter[b"dead_error"] == b"x"
+
+
+async def test_without_memory_a_letter_waits(bus: Bus) -> None:
+    """The entry is not acknowledged before its letter is there."""
+    log = bus.keys.inbound(0)
+    received = await pending(bus, log)
+    settler = Settler(bus.client, [log], "g")
+    await bus.observer.config_set("maxmemory", "1")
+    burying = asyncio.create_task(settler.bury(received, "broken"))
+
+    async def refused() -> bool:
+        return "errorstat_OOM" in await bus.observer.info("errorstats")
+
+    await eventually(refused, 10)
+    assert (await bus.observer.xpending(log, "g"))["pending"] == 1
+    await bus.observer.config_set("maxmemory", "0")
+    await asyncio.wait_for(burying, 10)
+    assert len(await bus.stored(bus.keys.dead(log))) == 1
+    assert (await bus.observer.xpending(log, "g"))["pending"] == 0
 
 
 async def test_a_death_before_the_acknowledgement_leaves_no_count_without_its_entry(

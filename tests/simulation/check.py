@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -149,14 +150,16 @@ def _differs(session: str, topic: str, expected: list[Frame], all_seen: list[tup
 
 
 def _dead(simulation: Simulation) -> list[str]:
-    """Dead letters are those that the plan says, and no others."""
-    expected, found = _planned_dead(simulation), set()
+    """Dead letters are those that the plan says, each once, and no others."""
+    expected, found = Counter(_planned_dead(simulation)), Counter[str]()
     for _, log, group in _logs(simulation):
-        letters = {entry.id for entry in _entries(simulation, Keys.dead(log))}
-        found |= letters
+        letters = [entry.id for entry in _entries(simulation, Keys.dead(log))]
+        found.update(letters)
         if group == ROUTER and letters:
             return [f"dead letters of the router: {letters}"]
-    return [] if found == expected else [f"dead letters: {found - expected} too many, {expected - found} missing"]
+    if found == expected:
+        return []
+    return [f"dead letters: {sorted(found - expected)} too many, {sorted(expected - found)} missing"]
 
 
 def _left(simulation: Simulation) -> list[str]:

@@ -26,11 +26,6 @@ local function open()
   return FRESH, 0, NOW
 end
 
--- What an operation gave before, or false.
-local function remembered(id)
-  return redis.call('HGET', SEEN, id) or redis.call('HGET', SEEN_BEFORE, id)
-end
-
 -- Commands of one round trip are refused one by one (no memory for the first, some again for the second), and whoever
 -- asks for all of them again would have the second ahead of the first. So each leaves its mark, and waits for that of the
 -- one before it. What is remembered does not count: it may be of an earlier round trip.
@@ -56,6 +51,19 @@ end
 local function idle()
   redis.call('PEXPIRE', HISTORY, AGE)
   redis.call('PEXPIRE', STATE, math.max(AGE, 2 * WINDOW))
+end
+
+-- What this operation gave before, or false. Who asks again may do so once more: from now on it is known for as long again.
+local function remembered(turned)
+  local recent = redis.call('HGET', SEEN, ID)
+  local known = recent or redis.call('HGET', SEEN_BEFORE, ID)
+  if known and (not recent or NOW - turned >= WINDOW) then
+    remember(known, turned)
+    if redis.call('EXISTS', GATEWAYS) == 0 then
+      idle()
+    end
+  end
+  return known
 end
 
 -- A publication is stored as `ms:payload`. Those that are too old go when somebody looks.

@@ -1,11 +1,11 @@
 -- ARGV: 8 session
 -- Gives {gateway the session had (empty: it was no subscriber), description of the member that left or '', gateways}.
-local known = remembered(ID)
+local _, _, turned = open()
+local known = remembered(turned)
 local gateway, left = '', false
 if known then
   gateway, left = string.match(known, '^([^\n]*)\n(.*)$')
 else
-  local _, _, turned = open()
   local record = redis.call('HGET', SUBSCRIBERS, ARGV[8])
   if record then
     local subscriber = cjson.decode(record)

@@ -24,7 +24,7 @@ local epoch, last, turned = open()
 local session, gateway, key, generation = ARGV[8], ARGV[9], ARGV[11], tonumber(ARGV[16])
 local record = redis.call('HGET', SUBSCRIBERS, session)
 local before = record and cjson.decode(record) or { generation = 0 }
-local known = remembered(ID)
+local known = remembered(turned)
 if known and known ~= GONE and string.sub(known, 1, 4) == 'gone' then
   known = false
 end

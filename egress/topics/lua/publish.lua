@@ -2,7 +2,7 @@
 -- Gives {epoch, offset, whether it is a repeat, gateways}.
 local epoch, offset, turned = open()
 local gateways = redis.call('HKEYS', GATEWAYS)
-local known = remembered(ID)
+local known = remembered(turned)
 if known then
   return { epoch, tonumber(known), 1, gateways }
 end
