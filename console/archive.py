@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Final
 
 import typer
@@ -78,15 +78,19 @@ def _written(file: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = Path(f"{file}.part")
+    part: str | None = None
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+        # A name that nobody can have made before, with the mode 0600.
+        number, part = tempfile.mkstemp(".part", f"{os.path.basename(file)}.", os.path.dirname(file) or ".")
+        with open(number, "wb") as output:
             yield output
         os.replace(part, file)
+        part = None
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part is not None:
+            os.unlink(part)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from console.log import opened_log
+from console.operators import OperatorsLog, Who
 from console.redis_erasing import Found, RedisEraser
 from processors.persistence.database import ArchiveNotMade
 from processors.persistence.erasing import Eraser, Traces
@@ -28,10 +29,12 @@ async def erase_user(user: str, *, yes: bool, wait: float) -> None:
         raise typer.BadParameter("name a user")
     settings = Settings()
     async with opened_log(settings) as (client, _):
-        redis = RedisEraser(client, settings)
         archive = Eraser(settings.archive_url)
+        erasure = _Erasure(user, RedisEraser(client, settings), archive, wait)
         try:
-            await _Erasure(user, redis, archive, wait).run(yes=yes)
+            if (found := await erasure.look(yes=yes)) is not None:
+                async with OperatorsLog(client, settings.keys).doing(Who.at_command_line(), "erase user", user):
+                    await erasure.erase(found)
         finally:
             await archive.close()
 
@@ -43,7 +46,8 @@ class _Erasure:
         self._traces = Traces(user)
         self._deadline = asyncio.get_running_loop().time() + wait
 
-    async def run(self, *, yes: bool) -> None:
+    async def look(self, *, yes: bool) -> Found | None:
+        """Say what there is; gives it where `yes` says that it is to go. Raises ConfigurationError."""
         rows, found = await self._find()
         sessions = await self._redis.sessions(self._traces.user)
         typer.echo(f"sessions now           {sessions}")
@@ -52,38 +56,43 @@ class _Erasure:
         typer.echo(f"entries on the log     {found.entries}")
         typer.echo(f"dead letters           {sum(map(len, found.dead.values()))}")
         typer.echo(f"topics with a memory   {len(found.topics)}")
+        typer.echo(f"keys of replays        {len(await self._redis.sandboxes())}")
         if not self._traces.size() and not sessions:
             typer.echo("Nothing is known of this user.")
-            return
+            return None
         if not yes:
             typer.echo("Nothing was changed: --yes does it.")
-            return
+            return None
         if sessions:
             raise ConfigurationError(
                 "the user is connected, and sends what would have to be erased again: disconnect them first "
                 "(POST /disconnect), and let nobody in with their tokens"
             )
-        await self._erase(found)
+        return found
 
-    async def _erase(self, found: Found) -> None:
+    async def erase(self, found: Found) -> None:
+        """Take it away, and all that is found on the way."""
         # What is on the log is still to be archived, and may lead to more: the log first.
         waiting = await self._redis.trim(found, self._deadline)
         while not waiting and (found := await self._redis.find(self._traces)).logs:
             waiting = await self._redis.trim(found, self._deadline)
         await self._redis.forget(found, self._traces)
         await self._redis.forget_deliveries()
-        emptied = 0
+        emptied, compacted = 0, True
         if await self._in_archive():
             await self._archive.find(self._traces)  # Also what has been archived since.
             emptied = await self._archive.erase(self._traces, int(time.time() * 1000))
-            await self._archive.compact()
+            compacted = await self._archive.compact(self._deadline)
+        await self._redis.note_erasure()
         late = await self._redis.rewrite_aof(self._deadline)
         typer.echo(f"{emptied} entries of the archive were emptied.")
         for log, reason in waiting.items():
             typer.echo(f"{log} still holds entries of the user: it waits for {reason}", err=True)
         for reason in late:
             typer.echo(f"a server's append-only file was not written anew: {reason}", err=True)
-        if waiting or late:
+        if not compacted:
+            typer.echo("the archive's write-ahead log was not written anew: somebody reads it all the time", err=True)
+        if waiting or late or not compacted:
             typer.echo("Not all of it is gone: run the command again.", err=True)
             raise typer.Exit(EXIT_LEFT)
 

@@ -2,8 +2,9 @@
 
 A stream cannot be changed, and an entry that is deleted from it stays in its block, and so in every snapshot, until
 the whole block is gone. So a log is trimmed behind all of its groups, up to the last entry of the user; streams that no
-group reads are written anew. What nobody can be told to forget otherwise is dropped: the histories of channels that the
-user has published on, from which clients then recover nothing, and are told so.
+group reads are written anew. What nobody can be told to forget otherwise is dropped: the histories of topics that
+something of the user was published on, from which clients then recover nothing, and are told so; and the sandboxes of
+replays.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, Final, cast
 import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
+from console.erasures import note_erasure
+from console.replay.sandbox import PREFIX
 from processors.persistence.erasing import Traces
 from runtime.bus.cluster import masters
 from runtime.bus.handled import LOOK, idle, required
@@ -90,7 +93,7 @@ class Found:
     dead: dict[str, list[str]] = field(default_factory=dict)
     """Dead letters by the key of their stream."""
     topics: set[str] = field(default_factory=set)
-    """Topics that the router remembers something of: the user's own, and channels with a history."""
+    """Topics that the router remembers something of: the user's own, and others with a history."""
 
 
 class RedisEraser:
@@ -112,6 +115,10 @@ class RedisEraser:
         """How many sessions the user has now, those included that wait to be resumed."""
         return int(await cast("Any", self._client.hlen(self._keys.topic(user_topic(user), "subscribers"))))
 
+    async def sandboxes(self) -> list[str]:
+        """Keys of replays on this server, under way or kept: what they decide by was recorded, and they hold it."""
+        return [key async for key in self._scan("*", PREFIX)]
+
     async def find(self, traces: Traces) -> Found:
         """What there is, going through every log; `traces` grow by what they tell."""
         before = -1
@@ -126,8 +133,8 @@ class RedisEraser:
                 async for stream_id, fields in self._entries(Keys.dead(log)):
                     if traces.take(_entry(fields)):
                         found.dead.setdefault(Keys.dead(log), []).append(stream_id)
-        for topic in (*traces.topics, *traces.channels):
-            parts = ("history",) if topic in traces.channels else _TOPIC
+        for topic in traces.topics | traces.reached:
+            parts = _TOPIC if topic in traces.topics else ("history",)
             if await self._client.exists(*(self._keys.topic(topic, part) for part in parts)):
                 found.topics.add(topic)
         return found
@@ -148,14 +155,16 @@ class RedisEraser:
         return waiting
 
     async def forget(self, found: Found, traces: Traces) -> None:
-        """Drop the dead letters, and what topics remember."""
+        """Drop the dead letters, what topics remember, and the sandboxes of replays."""
         for key, ids in found.dead.items():
             await self._rewrite(keys=[key], args=["0-0", *ids])
         for topic in traces.topics:
             await self._client.unlink(*(self._keys.topic(topic, part) for part in _TOPIC))
         ids = sorted(traces.ids)
-        for topic in traces.channels:
+        for topic in traces.reached:
             await self._client.unlink(self._keys.topic(topic, "history"))
+        for key in await self.sandboxes():
+            await self._client.unlink(key)
         async for key in self._scan("{channel:presence-*}:seen*"):
             for i in range(0, len(ids), _PAGE):
                 await self._forget_member(keys=[key], args=ids[i : i + _PAGE])
@@ -168,6 +177,10 @@ class RedisEraser:
             await asyncio.sleep(self._lease_ms / 1000)
         for key in streams:
             await self._rewrite(keys=[key], args=[f"{now + 1}-0"])
+
+    async def note_erasure(self) -> None:
+        """Tell whoever remembers what was said before this."""
+        await note_erasure(self._client, self._keys)
 
     async def rewrite_aof(self, deadline: float) -> list[str]:
         """Let every server write its append-only file anew; gives those that did not by `deadline`, with the reason."""
@@ -198,8 +211,9 @@ class RedisEraser:
                 yield stream_id.decode(), fields
             start = f"({items[-1][0].decode()}"
 
-    async def _scan(self, pattern: str) -> AsyncIterator[str]:
-        escaped = "".join(f"\\{char}" if char in "*?[]\\" else char for char in self._keys.prefix)
+    async def _scan(self, pattern: str, prefix: str = "") -> AsyncIterator[str]:
+        """Keys that begin with `prefix`, else with that of the log."""
+        escaped = "".join(f"\\{char}" if char in "*?[]\\" else char for char in prefix or self._keys.prefix)
         for server in await masters(self._client):
             async for key in server.scan_iter(match=f"{escaped}{pattern}", count=1000):
                 yield key.decode()

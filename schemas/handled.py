@@ -12,8 +12,9 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     route: str
-    sent: str
-    """Digest of the body (schemas.ids.digest): what is asked again can be compared with it."""
+    sent: str = ""
+    """Digest of the body (schemas.ids.digest): what is asked again can be compared with it. Empty where an archive that
+    leaves out some fields had to leave it out."""
     status: int | None = None
     answer: Any = None
     """The JSON of the answer, as far as the rules look at it."""
@@ -37,4 +38,4 @@ class Routed(BaseModel):
     deliveries: dict[str, list[str]] = {}
     """The gateways that got a delivery, by its type without `delivery.`."""
     content: str = ""
-    """Digest of what was delivered."""
+    """Digest of what was delivered; empty also where an archive left it out."""

@@ -142,11 +142,11 @@ class Keys:
         return f"{self.prefix}repeat:{key_id}:{signature}"
 
     def meta(self) -> str:
-        """What was fixed at the first start (hash: partitions, epoch)."""
+        """What was fixed at the first start, and the number of erasures (hash: partitions, epoch, erasures)."""
         return f"{self.prefix}meta"
 
     def operators(self) -> str:
-        """What operators did in the web console and with `headgate dead` (stream)."""
+        """What operators did in the web console and on a command line (stream)."""
         return f"{self.prefix}operators"
 
     def control(self) -> str:

@@ -11,7 +11,9 @@ from typing import IO, Any
 import redis.asyncio as aioredis
 import typer
 
+from console.files import open_private
 from console.log import opened_log
+from console.operators import OperatorsLog, Who
 from console.output import JsonLines, Lines, Write
 from console.recordings import opened
 from console.records import record as plain
@@ -98,9 +100,11 @@ async def _copy(
             typer.prompt(
                 f"Type {live.sentence!r} to append to the log, for the application to handle", value_proc=live.confirmed
             )
+            record = OperatorsLog(client, keys)
+            await stack.enter_async_context(record.doing(Who.at_command_line(), "replay into log", options.words))
             write = live.queue
         elif options.output:
-            file = stack.enter_context(options.output.open("ab" if checkpoint.positions else "wb"))
+            file = stack.enter_context(open_private(options.output, append=bool(checkpoint.positions)))
             write = _Lines(file)
         else:
             write = JsonLines() if options.json else Lines()

@@ -17,6 +17,7 @@ import redis.asyncio as aioredis
 import typer
 from rich.console import Console
 
+from console.files import open_private
 from console.printable import printable
 from console.replay.differences import Difference, Tally
 from console.replay.options import Options
@@ -134,14 +135,14 @@ class _Told:
         if self._path is None:
             return
         if not before:
-            self._output = self._path.open("wb", buffering=0)
+            self._output = open_private(self._path, buffering=0)
             return
         if not self._path.exists():
             raise ConfigurationError(f"{self._path} is gone, which has what was found before: remove the checkpoint")
         with self._path.open("rb") as lines:
             end = sum(len(line) for line, _ in zip(lines, range(before), strict=False))
         os.truncate(self._path, end)
-        self._output = self._path.open("ab", buffering=0)
+        self._output = open_private(self._path, append=True, buffering=0)
 
     def close(self) -> None:
         """Nothing follows."""

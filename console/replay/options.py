@@ -53,6 +53,14 @@ class Options:
             (self.source, self.session, self.user, self.channel, self.type, self.since, self.until, self.application)
         )
 
+    @property
+    def words(self) -> str:
+        """Which part of what is recorded, for people."""
+        names = {"session": "session", "user": "user", "channel": "channel", "type": "type"}
+        names |= {"since": "from", "until": "to"}
+        chosen = [f"{word} {value}" for name, word in names.items() if (value := getattr(self, name))]
+        return ", ".join([self.source.value, *chosen])
+
     def selection(self) -> Selection:
         """Which entries are wanted; raises ConfigurationError."""
         return Selection(

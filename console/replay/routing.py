@@ -162,6 +162,8 @@ class Routing:
         if handled.redelivered or entry.id in self._repeated or entry.topic in self._older:
             # Who subscribed at the second time is not who did at the first one; of older topics it is not known at all.
             now = now.model_copy(update={"deliveries": was.deliveries, "content": was.content})
+        elif was.deliveries and not was.content:
+            now = now.model_copy(update={"content": ""})  # An archive that leaves out fields has no digests.
         before, after = _judged(was), _judged(now)
         if handled.outcome == done and before == after:
             self._tally.identical()

@@ -66,7 +66,7 @@ def build(settings: Settings, *, links: Callable[[str], None] | None = None) -> 
     directory, store = Directory(client, keys), TopicStore(client, settings)
     live, services = Live(client, keys), Services(settings.console_services)
     letters, record = DeadLetters(client, keys), OperatorsLog(client, keys)
-    jobs, archive = Jobs(settings), ArchiveSource(settings.archive_url, keys)
+    jobs, archive = Jobs(settings, client), ArchiveSource(settings.archive_url, keys)
     connection = LogConnection(client, settings)
     health.add(connection.problem)
     health.add(live.problem)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,15 @@ def make_folder(url: URL) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"no directory for the archive {path}: {error.strerror}") from error
+
+
+def make_private(url: URL) -> None:
+    """Make the file of an SQLite database that there is not, readable to its owner alone; raises OSError.
+
+    The files that SQLite makes beside it get its mode (findCreateFileMode in https://sqlite.org/src/file/src/os_unix.c).
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(url.database or "", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,11 +17,11 @@ from processors.persistence.schema import ENTRIES
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
 from schemas.events import MessagePublished, SessionAuthenticated
-from schemas.topics import channel_topic, session_topic, user_topic
+from schemas.topics import session_topic, user_topic
 
 #: Rows that are changed in one transaction, about: others write in between.
 _BATCH: Final = 500
-_CHANNELS: Final = channel_topic("")
+_POLL_S: Final = 0.2
 _C: Final = ENTRIES.c
 _EMPTY: Final = (
     update(ENTRIES)
@@ -37,8 +38,8 @@ class Traces:
     sessions: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     """Of entries."""
-    channels: set[str] = field(default_factory=set)
-    """Topics of channels that something of the user was published on."""
+    reached: set[str] = field(default_factory=set)
+    """Topics that something of the user was published on: channels, and those of others whom it led to a message."""
     topics: set[str] = field(default_factory=set)
     """The topics that are the user's alone."""
 
@@ -54,7 +55,7 @@ class Traces:
         """Whether `entry` is the user's: by its user, session or topic, or because something of theirs led to it.
 
         What somebody else sent to the user is the other one's. If it is the user's, what it tells of further sessions
-        and channels is noted.
+        and topics is noted.
         """
         theirs = entry.user == self.user or entry.cause in self.ids
         if not theirs and (entry.user or not (entry.session in self.sessions or entry.topic in self.topics)):
@@ -65,13 +66,13 @@ class Traces:
             self.add({entry.session} - {""})
             if entry.type == SessionAuthenticated.TYPE and entry.data:
                 self.add(_connection(entry))
-        if entry.type == MessagePublished.TYPE and entry.topic.startswith(_CHANNELS):
-            self.channels.add(entry.topic)
+        if entry.type == MessagePublished.TYPE and entry.topic:
+            self.reached.add(entry.topic)
         return True
 
     def size(self) -> int:
         """Grows whenever something was found."""
-        return len(self.sessions) + len(self.ids) + len(self.channels)
+        return len(self.sessions) + len(self.ids) + len(self.reached)
 
 
 def _connection(entry: Entry) -> set[str]:
@@ -126,16 +127,25 @@ class Eraser:
             async with self._engine.begin() as connection:
                 await connection.execute(_EMPTY, rows)
 
-    async def compact(self) -> None:
-        """Write the database anew, so that what was emptied is in no page of it; the writer waits meanwhile."""
+    async def compact(self, deadline: float) -> bool:
+        """Write the database anew, so that what was emptied is in no page of it; the writer waits meanwhile.
+
+        False where somebody read the old pages of SQLite's write-ahead log until `deadline` (of the loop's clock).
+        """
         with unavailable():
             async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                if self._url.get_backend_name() == "sqlite":
-                    await connection.exec_driver_sql("VACUUM")
-                    await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-                else:
+                if self._url.get_backend_name() != "sqlite":
                     await connection.exec_driver_sql("VACUUM (FULL, ANALYZE) entries")
+                    return True
+                await connection.exec_driver_sql("VACUUM")
+                # It waits for readers, as long as a lock is waited for, and then says so in its answer alone.
+                # https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
+                while (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]:
+                    if asyncio.get_running_loop().time() > deadline:
+                        return False
+                    await asyncio.sleep(_POLL_S)
+                return True
 
     async def _pages(self, traces: Traces) -> AsyncIterator[list[Row]]:
         """Rows that may be the user's, some of them more than once; what is emptied meanwhile comes so."""

@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL
 
-from processors.persistence.database import BUSY_S, ArchiveNotMade, ArchiveTooNew, engine_of, unavailable
+from processors.persistence.database import BUSY_S, ArchiveNotMade, ArchiveTooNew, engine_of, make_private, unavailable
 
 log = structlog.get_logger()
 
@@ -62,6 +62,8 @@ def _run(url: URL, task: Callable[[Connection], None]) -> None:
             return
         if task is _verify and not Path(url.database or "").exists():
             raise ArchiveNotMade(f"there is no archive {url.database}: has `headgate processors` run, and where?")
+        if task is _upgrade:
+            make_private(url)
         engine = create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_S})
         try:
             with engine.begin() as connection:

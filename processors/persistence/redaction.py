@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -17,13 +17,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.entry import Entry, encode_data
 from schemas.errors import ConfigurationError, InvalidEntry
-from schemas.events import EVENTS
+from schemas.events import EVENTS, EntryHandled, MessagePublished, SessionAuthenticated, SubscriptionGranted
 
 _RULE: Final = re.compile(r"(?P<type>[a-z_.*?]+):(?P<path>[^\s:=.]+(\.[^\s:=.]+)*)=(?P<how>drop|hash)\Z")
 #: Stands in a path for any name.
 _ANY: Final = "*"
 #: What a hash begins with, so that nobody takes it for the value.
 HASHED: Final = "hmac-sha256:"
+#: Events that are made of the application's answers, the field that is, and where it stood in the answer: a trail has
+#: that answer under `asked.answer`.
+_ANSWERED: Final = (
+    (MessagePublished.TYPE, "frame", ()),
+    (SessionAuthenticated.TYPE, "info", ("user", "info")),
+    (SubscriptionGranted.TYPE, "member", ("member",)),
+)
+#: Digests of contents, by where trails have them. They have no key: what is short could be guessed from them.
+_DIGESTS: Final = (("asked", "sent"), ("routed", "content"))
 
 
 class Rule(NamedTuple):
@@ -44,6 +53,7 @@ class Redaction:
         if any(rule.how == "hash" for rule in self._rules):
             hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"headgate/archive-redaction/v1")
             self._key = hkdf.derive(secret())
+        self._of_trails = tuple(_of_trails(self._rules)) if self._rules else ()
         self._of_type = lru_cache(len(EVENTS) * 2)(self._find)
 
     def of(self, entry: Entry) -> Entry:
@@ -56,14 +66,28 @@ class Redaction:
         except InvalidEntry:
             payload, changed = None, True
         else:
-            changed = sum(self._apply(payload, rule.path, rule.how) for rule in rules) > 0
+            changed = self._redact(entry.type, payload, rules)
         if not changed:
             return entry
         ct, data = encode_data(payload)
         return replace(entry, ct=ct, data=data)
 
     def _find(self, type_: str) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self._rules if fnmatchcase(type_, rule.type))
+        mine = tuple(rule for rule in self._rules if fnmatchcase(type_, rule.type))
+        # Whatever a rule is about, a trail may have a digest of it.
+        return mine + self._of_trails if type_ == EntryHandled.TYPE else mine
+
+    def _redact(self, type_: str, payload: Any, rules: Sequence[Rule]) -> bool:
+        """Whether anything of `payload` was changed."""
+        asked = payload.get("asked") if type_ == EntryHandled.TYPE and isinstance(payload, dict) else None
+        bare = isinstance(asked, dict) and "answer" in asked and not isinstance(asked["answer"], dict)
+        if bare:
+            asked["answer"] = {"data": asked["answer"]}  # As it is published (processors.laravel.rules).
+        changed = sum(self._apply(payload, rule.path, rule.how) for rule in rules) > 0
+        if bare and isinstance(whole := asked.get("answer"), dict):
+            del asked["answer"]
+            asked |= {"answer": whole["data"]} if "data" in whole else {}
+        return changed
 
     def _apply(self, node: Any, path: tuple[str, ...], how: str) -> bool:
         """Whether anything of `node` was changed. A list on the way stands for each of its elements."""
@@ -85,6 +109,16 @@ class Redaction:
     def _hash(self, value: Any) -> str:
         text = orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         return HASHED + base64.urlsafe_b64encode(hmac.digest(self._key, text, "sha256")).decode().rstrip("=")
+
+
+def _of_trails(rules: Sequence[Rule]) -> Iterator[Rule]:
+    """What `rules`, of which there are some, mean for trails."""
+    for rule in rules:
+        for type_, field, where in _ANSWERED:
+            if rule.path[0] in (_ANY, field) and fnmatchcase(type_, rule.type):
+                yield Rule(EntryHandled.TYPE, ("asked", "answer", *where, *rule.path[1:]), rule.how)
+    for path in _DIGESTS:
+        yield Rule(EntryHandled.TYPE, path, "drop")
 
 
 def _plain(value: object) -> object:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from schemas.entry import Entry
+from schemas.errors import InvalidEntry, InvalidTopic
+from schemas.events import EVENTS
+from schemas.topics import channel_kind, channel_topic
 
 #: What a database holds in a BIGINT.
 _MOST: Final = (1 << 63) - 1
+#: Events whose payload names a channel. On the log they have no topic: in the archive they are found by the channel's.
+_ABOUT_CHANNELS: Final = frozenset(name for name, event in EVENTS.items() if "channel" in event.model_fields)
 
 
 class Row(NamedTuple):
@@ -25,6 +30,7 @@ class Row(NamedTuple):
     type: str
     v: int
     topic: str
+    """That of the entry; of the events that name a channel in their payload, the channel's."""
     session: str
     user: str
     gateway: str
@@ -50,7 +56,7 @@ class Row(NamedTuple):
             v=self.v,
             ts=self.ts,
             data=self.data,
-            topic=self.topic,
+            topic="" if self.type in _ABOUT_CHANNELS else self.topic,
             session=self.session,
             user=self.user,
             gateway=self.gateway,
@@ -80,7 +86,7 @@ def row(stream: str, stream_id: str, entry: Entry) -> Row:
         entry.id,
         entry.type,
         entry.v,
-        entry.topic,
+        entry.topic or _channel(entry),
         entry.session,
         entry.user,
         entry.gateway,
@@ -90,3 +96,18 @@ def row(stream: str, stream_id: str, entry: Entry) -> Row:
         entry.traceparent,
         entry.cause,
     )
+
+
+def _channel(entry: Entry) -> str:
+    """The topic of the channel that `entry` is about; empty where there is none, or a name that no channel has."""
+    if entry.type not in _ABOUT_CHANNELS or b"channel" not in entry.data:
+        return ""
+    try:
+        payload = entry.payload()
+        channel = payload.get("channel") if isinstance(payload, dict) else None
+        if not isinstance(channel, str):
+            return ""
+        channel_kind(channel)  # What clients make up has any length, and an index has not.
+    except (InvalidEntry, InvalidTopic):
+        return ""
+    return channel_topic(channel)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
+import pyarrow.parquet
 import pytest
 import pytest_asyncio
 
+from console.operators import OperatorsLog
 from processors.persistence.reader import ArchiveReader, Query
 from processors.persistence.rules import Row
 from schemas.entry import Entry
@@ -26,12 +31,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CANARY: Final = "canary-of-ada"
 OTHERS: Final = "words-of-bob"
 ROOM: Final = "presence-room-1"
+OPERATOR: Final = "the secret of an operator of this test"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running() -> AsyncIterator[System]:
     """Everything, with gateways that count as lost, and sessions that end, after seconds."""
-    async with system(gateway_lease_seconds="4", resume_seconds="1") as made:
+    tokens = f"grace:operator:{OPERATOR}"
+    async with system(console=True, console_tokens=tokens, gateway_lease_seconds="4", resume_seconds="1") as made:
         yield made
 
 
@@ -81,6 +88,27 @@ def in_files(system: System, words: str) -> list[str]:
     return holding(system.folder, "archive.db*", words)
 
 
+async def shown(system: System, session: str) -> str:
+    """The console's page of a session, with the pages of all its entries."""
+    async with httpx.AsyncClient(base_url=system.console_url, trust_env=False, follow_redirects=True) as http:
+        await http.post("/sign-in", data={"token": OPERATOR, "next": "/"}, headers={"Sec-Fetch-Site": "same-origin"})
+        page = (await http.get(f"/sessions/{session}")).text
+        entries = sorted(set(re.findall(r'href="(/entries/[^"?]+)', page)))
+        assert len(entries) > 5
+        return page + "".join([(await http.get(unescape(entry))).text for entry in entries])
+
+
+async def exported(system: System, folder: Path, name: str) -> list[dict[str, Any]]:
+    """What an export into a file of this kind has, entry by entry."""
+    file = folder / name
+    status, out, err = await outcome("archive", "export", str(file), env=env(system), cwd=folder)
+    assert status == 0, out + err
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    found: list[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+    return found
+
+
 async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
     """Archive, its files, exports, every key of Redis and its append-only file: no canary; the others' words stay."""
     await running.log.config_set("rdbcompression", "no")  # So that what there is can be seen in its files.
@@ -90,6 +118,7 @@ async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
             user = await speak(running, ada, CANARY)
             status, out, err = await outcome("erase", "user", user, "--yes", env=env(running), cwd=tmp_path)
             assert (status, "disconnect them first" in err) == (2, True), out + err
+            session = ada.session
         letter = Entry.of(MessageReceived(frame={"words": f"{CANARY} died"}), id="letter", ts=1, session="s", user=user)
         mine = Entry.of(MessageReceived(frame={"words": f"{OTHERS} died"}), id="other", ts=1, session="s2", user=other)
         for entry in (letter, mine):
@@ -104,6 +133,7 @@ async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
         await running.settled()
         assert len(await in_redis(running, CANARY)) > 3
         assert in_files(running, CANARY)
+        assert CANARY in await shown(running, session)
         before = await archived(running)
         theirs = [row for row in before if row.user == other]
         assert theirs
@@ -116,12 +146,16 @@ async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
 
         assert await in_redis(running, CANARY) == []
         assert in_files(running, CANARY) == []
-        exported = tmp_path / "all.jsonl"
-        assert (await outcome("archive", "export", str(exported), env=env(running), cwd=tmp_path))[0] == 0
-        text = exported.read_text()
-        assert CANARY not in text
-        lines = [json.loads(line) for line in text.splitlines()]
-        assert {line["id"] for line in lines if "erased" in line} >= {row.id for row in before if row.user == user}
+        assert CANARY not in await shown(running, session)
+        assert OTHERS in await shown(running, bob.session)
+        for name in ("all.jsonl", "all.parquet"):
+            rows = await exported(running, tmp_path, name)
+            assert CANARY not in str(rows)
+            assert OTHERS in str(rows)
+            erased = {row["id"] for row in rows if row.get("erased") is not None}
+            assert erased >= {row.id for row in before if row.user == user}
+        (record,) = await OperatorsLog(running.log, running.keys).newest(10)
+        assert (record.operation, record.target, record.failure) == ("erase user", user, "")
 
         after = await archived(running)
         assert [row for row in after if row.user == other and row in before] == theirs

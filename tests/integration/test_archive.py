@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ async def test_the_migrations_make_the_schema_that_the_code_knows(url: str) -> N
         async with engine.connect() as connection:
             assert await connection.run_sync(differences) == []
         await engine.dispose()
+
+
+async def test_only_its_owner_may_read_an_archive_in_a_file(tmp_path: Path) -> None:
+    """The database and what SQLite keeps beside it, however generous the umask; one that is there keeps its mode."""
+    before = os.umask(0)
+    try:
+        async with filled(f"sqlite+aiosqlite:///{tmp_path / 'archive.db'}", conversation(2)):
+            modes = {name: stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in os.listdir(tmp_path)}
+            assert modes == dict.fromkeys(("archive.db", "archive.db-wal", "archive.db-shm"), 0o600)
+        (tmp_path / "archive.db").chmod(0o640)
+        async with filled(f"sqlite+aiosqlite:///{tmp_path / 'archive.db'}", []):
+            assert stat.S_IMODE((tmp_path / "archive.db").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
 
 
 async def test_an_archive_from_before_there_were_versions_is_adopted(url: str) -> None:

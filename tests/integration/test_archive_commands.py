@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import tracemalloc
 from collections.abc import Callable
@@ -50,6 +51,21 @@ async def test_an_export_is_imported_into_the_other_database(
     assert await held(target) == sorted(rows, key=lambda row: row.place)
 
 
+async def test_an_export_writes_into_no_file_that_somebody_put_there(tmp_path: Path) -> None:
+    """Neither into one that others may read, nor through a link to where others want it; its own is the owner's."""
+    url, file = f"sqlite+aiosqlite:///{tmp_path / 'archive.db'}", tmp_path / "all.jsonl"
+    elsewhere, part = tmp_path / "elsewhere", tmp_path / "all.jsonl.part"
+    part.symlink_to(elsewhere)
+    file.write_text("of before")
+    file.chmod(0o666)
+    async with filled(url, conversation(2)):
+        assert (await outcome("archive", "export", str(file), env={"HEADGATE_ARCHIVE_URL": url}, cwd=tmp_path))[0] == 0
+    assert (elsewhere.exists(), part.is_symlink()) == (False, True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(file.read_text().splitlines()) == 4
+    assert set(os.listdir(tmp_path)) == {"all.jsonl", "all.jsonl.part", "archive.db"}
+
+
 async def test_what_the_database_cannot_take_is_told(tmp_path: Path, postgres: PostgresServer) -> None:
     """An import that stops says where, and shows nothing of the entries."""
     source, target = f"sqlite+aiosqlite:///{tmp_path / 'archive.db'}", await database("postgresql", tmp_path, postgres)
@@ -95,7 +111,7 @@ async def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
         status, _, err = await outcome("archive", *arguments, env=env, cwd=tmp_path)
         assert (status, words in err, "Traceback" in err) == (2, True, False), err
     assert not (tmp_path / "out.jsonl").exists()
-    assert not (tmp_path / "out.jsonl.part").exists()
+    assert set(os.listdir(tmp_path)) <= {"archive.db", "broken.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.parquet"])

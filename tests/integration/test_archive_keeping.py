@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 from fastapi.responses import JSONResponse
 
 from processors.persistence.reader import ArchiveReader, Query
+from processors.persistence.redaction import Redaction
 from processors.persistence.retention import BATCH, EXPIRED, Retention, RetentionRules
 from processors.persistence.rules import Row
 from processors.persistence.store import Archive
+from runtime.recording import LogRecording, Record, Selection
 from schemas.events import MessageReceived
 from schemas.groups import INBOUND, OUTBOUND
-from tests.integration.processors_world import HANDLE, message, processors_world, running
+from tests.integration import test_replay
+from tests.integration.processors_world import HANDLE, echo, message, processors_world, running
 from tests.support.archives import START_MS, conversation, database, filled
 from tests.support.bus import Bus
 from tests.support.postgres import PostgresServer
@@ -104,7 +108,7 @@ async def test_entries_are_written_while_others_are_removed(bus: Bus, tmp_path: 
 
 
 async def test_the_services_settings_reach_the_archive(tmp_path: Path) -> None:
-    """The persistence processor redacts what it writes."""
+    """The persistence processor redacts what it writes, of the logs and of their trails."""
     async with processors_world(tmp_path) as world:
         world.app.replies[HANDLE] = lambda call: JSONResponse({"echo": call.body.get("text", "")})
         world.settings = world.settings.model_copy(
@@ -115,7 +119,32 @@ async def test_the_services_settings_reach_the_archive(tmp_path: Path) -> None:
             await world.append("s1", MessageReceived(frame={"type": "other", "n": 1}))
             await eventually(lambda: world.settled("laravel"), 20)
             await eventually(lambda: world.settled("persistence"), 20)
-        kept = [bytes(data) for (data,) in world.archived("data")]
-        assert len(kept) >= 3
+            await eventually(lambda: len(world.archived(trails=True)) >= 2, 20)
+        kept = [bytes(data) for trails in (False, True) for (data,) in world.archived("data", trails=trails)]
+        assert len(kept) >= 5
         assert not any(b"4111" in data for data in kept)
         assert any(b"hmac-sha256:" in data for data in kept)
+
+
+async def test_what_was_redacted_is_replayed_without_its_digests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trails without digests are read and judged by what else they say: no digest is no difference."""
+
+    class Redacted(LogRecording):
+        async def read(self, streams: Sequence[str], wanted: Selection) -> AsyncIterator[Sequence[Record]]:
+            redaction = Redaction(["message.received:frame.card=drop"], world.settings.secret_bytes)
+            async for batch in super().read(streams, wanted):
+                yield [one._replace(entry=redaction.of(one.entry)) for one in batch]
+
+    async with processors_world(tmp_path) as world:
+        world.app.replies[HANDLE] = echo
+        async with running(world, "laravel"), test_replay.routed(world):
+            for n in range(5):
+                await world.append("s1", message(f"{n}"))
+            await eventually(lambda: world.settled("laravel", "router"))
+            await eventually(lambda: world.frames("session:s1"))
+        monkeypatch.setattr(test_replay, "LogRecording", Redacted)
+        tally, found = await test_replay.replayed(world)
+        assert found == []
+        assert tally.outputs["identical"] == 15

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from console.redis_erasing import RedisEraser
+from console.redis_erasing import Found, RedisEraser
+from console.replay.sandbox import PREFIX
 from processors.persistence import rules
 from processors.persistence.erasing import Eraser, Traces
 from processors.persistence.reader import Query
@@ -51,6 +54,8 @@ ADAS = [
     row("said", MessageReceived(frame={"words": "secret"}), session="s1", user="7"),
     row("passed on", SAID, topic="channel:room", cause="said"),
     row("and on", SAID, topic="channel:other", cause="passed on"),
+    row("told bob", SAID, topic="user:8", cause="said"),
+    row("told carol", SAID, topic="session:s9", cause="passed on"),
 ]
 OTHERS = [
     row("bob's", OPENED, session="s8", user="8"),
@@ -71,9 +76,9 @@ async def test_what_is_a_users_is_emptied_and_nothing_else(kind: str, tmp_path: 
         eraser, traces = Eraser(url), Traces("7")
         assert await eraser.find(traces) == len(ADAS)
         assert traces.sessions == {"s1", "s2"}
-        assert traces.channels == {"channel:room", "channel:other"}
+        assert traces.reached - traces.topics == {"channel:room", "channel:other", "user:8", "session:s9"}
         assert await eraser.erase(traces, 5) == len(ADAS)
-        await eraser.compact()
+        assert await eraser.compact(soon())
         found = {one.id: one async for page in reader.pages(Query()) for one in page}
         assert [found[one.id] for one in ADAS] == [one._replace(data=b"", erased=5) for one in ADAS]
         assert [found[one.id] for one in others] == others
@@ -92,6 +97,54 @@ async def test_many_entries_are_emptied(tmp_path: Path) -> None:
         await eraser.close()
         found = [one async for page in reader.pages(Query()) for one in page]
         assert {(one.user, one.erased) for one in found} == {("0", None), ("1", 5)}
+
+
+async def test_pages_that_somebody_reads_are_said_to_be_left(tmp_path: Path) -> None:
+    """SQLite cannot empty its write-ahead log while a reader has a view of it: that is waited for, and told."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'archive.db'}"
+    async with filled(url, ADAS):
+        eraser, traces = Eraser(url), Traces("7")
+        event.listen(eraser._engine.sync_engine, "connect", lambda made, _: made.execute("PRAGMA busy_timeout = 50"))
+        with sqlite3.connect(tmp_path / "archive.db", isolation_level=None) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM entries").fetchall()
+            await eraser.find(traces)
+            await eraser.erase(traces, 5)
+            assert not await eraser.compact(soon())
+            assert holding(tmp_path, "archive.db*", "secret")
+            compacting = asyncio.create_task(eraser.compact(soon() + 20))
+            reader.execute("COMMIT")
+            assert await compacting
+        assert holding(tmp_path, "archive.db*", "secret") == []
+        await eraser.close()
+
+
+async def test_what_the_user_led_others_to_hear_goes_from_their_histories(bus: Bus) -> None:
+    """Of topics of others only the history goes: who they are and where they are stays."""
+    traces, keys = Traces("7"), bus.keys
+    traces.add({"s1"})
+    for one in ADAS:
+        traces.take(one.entry)
+    for topic in ("user:8", "session:s9", "channel:room", "session:s1"):
+        for part in ("history", "state"):
+            await bus.observer.hset(keys.topic(topic, part), "words", "secret")
+    eraser = eraser_of(bus)
+    found = await eraser.find(traces)
+    assert found.topics == {"user:8", "session:s9", "channel:room", "session:s1"}
+    await eraser.forget(found, traces)
+    left = {key.decode() for key in await bus.observer.keys("*:state") + await bus.observer.keys("*:history")}
+    assert left == {keys.topic(topic, "state") for topic in ("user:8", "session:s9", "channel:room")}
+
+
+async def test_replays_on_the_server_of_the_log_are_forgotten(bus: Bus) -> None:
+    """What a sandbox kept, or one that was killed, holds is what was said; other keys of the server stay."""
+    for key in (f"{PREFIX}kept:{{user:8}}:history", f"{PREFIX}killed:{{in:0}}", "somebody-elses"):
+        await bus.observer.set(key, "secret")
+    eraser = eraser_of(bus)
+    assert len(await eraser.sandboxes()) == 2
+    await eraser.forget(Found(), Traces("7"))
+    assert await eraser.sandboxes() == []
+    assert await bus.observer.exists("somebody-elses")
 
 
 def eraser_of(bus: Bus) -> RedisEraser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi.responses import JSONResponse
 
+from console.operators import OperatorsLog
 from schemas.entry import Entry
 from schemas.events import MessagePublished
 from tests.integration.processors_world import HANDLE, World, message, recorded_world, running
@@ -75,6 +77,7 @@ async def test_a_file_is_gone_on_with_after_an_interruption(world: World, tmp_pa
     assert status == 0, errors
     assert parts.read_text() == whole.read_text()
     assert len(whole.read_text().splitlines()) == 12
+    assert {stat.S_IMODE(one.stat().st_mode) for one in (whole, parts)} == {0o600}
     assert not mark.exists()
 
 
@@ -123,6 +126,7 @@ async def test_what_differs_is_status_one(world: World, tmp_path: Path) -> None:
     status, output, errors = await outcome(*arguments, env=env(world), cwd=tmp_path)
     assert status == 1, errors
     assert "data.stream: 99 -> 4" in output
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     changed = [one for one in map(json.loads, file.read_text().splitlines()) if one["result"] == "changed"]
     assert [one["changes"] for one in changed] == [{"data.stream": {"recorded": 99, "now": 4}}]
 
@@ -148,6 +152,9 @@ async def test_into_the_log_only_with_the_sentence(world: World, tmp_path: Path)
     again = (await world.entries([log]))[before:]
     assert [one.payload()["frame"]["text"] for one in again] == ["1", "3", "5", "7", "9"]
     assert all(one.payload()["replayed"] and one.cause for one in again)
+    (record,) = await OperatorsLog(world.client, world.keys).newest(10)
+    assert (record.who.address, record.operation, record.failure) == ("cli", "replay into log", "")
+    assert record.target == "log, session s1, type message.received"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from console.erasures import note_erasure
 from console.web.replays import jobs
 from schemas.keys import Keys
 from tests.integration.processors_world import World, recorded_world
@@ -124,6 +125,23 @@ async def test_what_differs_is_on_its_page(world: World) -> None:
         assert "<article" in (await http.get("/replays/1?kind=new")).text
         assert "<article" not in (await http.get("/replays/1?kind=changed")).text
         assert (await http.get("/replays/1?kind=new&start=50")).text.count("<article") == 0
+
+
+async def test_replays_from_before_an_erasure_are_forgotten(world: World) -> None:
+    """Their pages could show what was erased: those that are over go, one that runs is ended, later ones stay."""
+    async with console(world.settings, console_tokens=TOKENS) as http:
+        ada = await desk(http)
+        await ada.start(session="s0")
+        await ada.over(1)
+        await ada.start()
+        assert await eventually(children)
+        await note_erasure(world.client, world.keys)
+        assert "session s0" not in (await http.get("/live/replays")).text
+        assert (children(), left()) == ([], [])
+        assert [(await http.get(f"/replays/{number}")).status_code for number in (1, 2)] == [404, 404]
+        await ada.start(session="s1")
+        assert "10 outputs are identical" in await ada.over(3)
+        assert "session s1" in (await http.get("/live/replays")).text
 
 
 async def test_one_runs_at_a_time_until_it_is_cancelled(world: World) -> None:

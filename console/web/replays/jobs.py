@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+import redis.asyncio as aioredis
+
 from console.config import variable_of
+from console.erasures import erasures_of
 from console.printable import printable
 from console.supervisor import environment, headgate, how_it_ended, tied
 from console.web.replays.output import Differences, Figures, Reading, figures_of, lines, reading_of
@@ -75,6 +78,8 @@ class Job:
     """What it said besides, for whoever explains its end."""
     cancelled: bool = False
     """Whether somebody asked for its end."""
+    erasures: bytes | None = None
+    """Which erasures of users were before its beginning (console.erasures)."""
 
     async def hear(self, process: Process) -> None:
         """Take what `process` writes, until it closes both of its outputs."""
@@ -112,8 +117,10 @@ class Job:
 class Jobs:
     """Starts replays and remembers the last ones; a Component. Its end is theirs."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, client: aioredis.Redis) -> None:
+        """`client`: of the log, which tells of erasures."""
         self._settings = settings
+        self._client = client
         self._jobs: OrderedDict[int, Job] = OrderedDict()
         self._made = 0
         self._running: asyncio.Task[None] | None = None
@@ -130,6 +137,16 @@ class Jobs:
             job.differences.close()
         self._jobs.clear()
 
+    async def forget_erased(self) -> None:
+        """Forget those that began before somebody was erased, whose words they may show. Raises RedisError."""
+        erasures = await erasures_of(self._client, self._settings.keys)
+        for number, job in list(self._jobs.items()):
+            if job.erasures != erasures:
+                if job.state is State.RUNNING:
+                    await self._end(job)
+                job.differences.close()
+                self._jobs.pop(number, None)
+
     @property
     def newest_first(self) -> list[Job]:
         """Those that are remembered."""
@@ -142,7 +159,8 @@ class Jobs:
         return job
 
     async def begin(self, wanted: Wanted, operator: str) -> Job:
-        """Start one; raises NotStarted, while another runs above all."""
+        """Start one; raises NotStarted, while another runs above all, and RedisError."""
+        erasures = await erasures_of(self._client, self._settings.keys)
         for job in self._jobs.values():
             if job.state is State.RUNNING:
                 raise NotStarted(f"replay {job.number} runs, and there is one at a time: wait for it, or cancel it")
@@ -151,7 +169,7 @@ class Jobs:
         except OSError as error:
             raise NotStarted(f"there is no temporary file for what it finds: {error.strerror}") from error
         self._made += 1
-        job = Job(self._made, wanted, operator, _now_ms(), differences)
+        job = Job(self._made, wanted, operator, _now_ms(), differences, erasures=erasures)
         self._jobs[job.number] = job
         if len(self._jobs) > MOST_JOBS:
             self._jobs.popitem(last=False)[1].differences.close()

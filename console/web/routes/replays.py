@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from starlette.responses import Response
 
 from console.sources import Source
@@ -38,7 +38,9 @@ def _form(room: Room, request: Request, form: dict[str, str], status: int = 200,
 
 
 def _pages(app: FastAPI, room: Room) -> None:
-    @app.get("/replays")
+    current = [Depends(room.jobs.forget_erased)]
+
+    @app.get("/replays", dependencies=current)
     async def replays(
         request: Request,
         source: Source = Source.LOG,
@@ -52,11 +54,11 @@ def _pages(app: FastAPI, room: Room) -> None:
         chosen = {"session": session, "user": user, "channel": channel, "type": type}
         return _form(room, request, chosen | {"source": source.value, "since": since, "until": until})
 
-    @app.get("/live/replays")
+    @app.get("/live/replays", dependencies=current)
     async def live_replays(request: Request) -> Response:
         return room.pages.render(request, "replays_live.html", jobs=room.jobs.newest_first)
 
-    @app.get("/replays/{number}")
+    @app.get("/replays/{number}", dependencies=current)
     async def replay(
         request: Request,
         number: int,
@@ -77,7 +79,7 @@ def _pages(app: FastAPI, room: Room) -> None:
             more=more,
         )
 
-    @app.get("/live/replays/{number}")
+    @app.get("/live/replays/{number}", dependencies=current)
     async def live_replay(request: Request, number: int) -> Response:
         job = room.jobs.get(number)
         if job.state is not State.RUNNING:

@@ -10,7 +10,8 @@ from processors.persistence.redaction import HASHED, Redaction
 from processors.persistence.retention import RetentionRules
 from schemas.entry import MSGPACK, Entry
 from schemas.errors import ConfigurationError
-from schemas.events import MessageReceived
+from schemas.events import EntryHandled, MessagePublished, MessageReceived
+from schemas.handled import Asked, Routed
 from tests.unit.processors.making import entry_of
 
 
@@ -83,6 +84,63 @@ def test_what_cannot_be_read_is_not_kept() -> None:
     entry = Entry(id="a", type="message.received", v=1, ts=1, data=b"card 4111")
     assert Redaction(["message.received:frame.card=drop"], secret).of(entry).data == b"null"
     assert Redaction(["whisper.received:frame.card=drop"], secret).of(entry) is entry
+
+
+def trail(answer: object, *rules: str) -> dict[str, object]:
+    """The payload of a trail after `rules`: the application answered so, and it was delivered."""
+    asked = Asked(route="/handle", sent="0011", status=200, answer=answer)
+    routed = Routed(deliveries={"publication": ["gw"]}, content="2233")
+    said = EntryHandled(processor="laravel", outcome="done", attempts=1, ms=1.0, asked=asked, routed=routed)
+    payload = Redaction(rules, secret).of(entry_of(said)).payload()
+    assert isinstance(payload, dict)
+    return payload
+
+
+@pytest.mark.parametrize(
+    ("rule", "answer", "left"),
+    [
+        ("*:frame.card=drop", {"card": "4111", "n": 1}, {"n": 1}),
+        ("*:frame.data.card=drop", {"broadcast": True, "data": [{"card": 1}]}, {"broadcast": True, "data": [{}]}),
+        ("message.published:frame.data.card=drop", {"data": {"card": "4111"}}, {"data": {}}),
+        ("message.published:*.card=drop", {"card": "4111"}, {}),
+        ("*:frame.data.card=drop", [{"card": "4111"}, 5], [{}, 5]),
+        ("message.published:frame.data=drop", "4111", None),
+        ("*:frame.n=drop", 4111, 4111),
+        ("message.received:frame.card=drop", {"card": "4111"}, {"card": "4111"}),
+        ("session.authenticated:info.mail=drop", {"user": {"info": {"mail": "a@b"}}}, {"user": {"info": {}}}),
+        ("*:member.mail=drop", {"member": {"mail": "a@b", "name": "Ada"}}, {"member": {"name": "Ada"}}),
+        ("entry.handled:asked.answer=drop", {"card": "4111"}, None),
+    ],
+)  # fmt: skip
+def test_a_rule_reaches_the_answer_that_a_field_was_made_of(rule: str, answer: object, left: object) -> None:
+    """The trail has the application's answer: what a rule takes of the event it becomes goes from there too."""
+    asked = trail(answer, rule)["asked"]
+    assert isinstance(asked, dict)
+    assert asked.get("answer") == left
+
+
+def test_hashes_are_equal_in_the_event_and_in_the_trail() -> None:
+    """What was answered can be found by what was published."""
+    rule = "message.published:frame.data=hash"
+    published = Redaction([rule], secret).of(entry_of(MessagePublished(frame={"data": "4111"}))).payload()
+    for answer in ({"data": "4111"}, "4111"):
+        asked = trail(answer, rule)["asked"]
+        assert isinstance(asked, dict)
+        assert (asked["answer"]["data"] if isinstance(answer, dict) else asked["answer"]) == published["frame"]["data"]
+    whole = trail("4111", "message.published:frame=hash")["asked"]
+    assert isinstance(whole, dict)
+    assert whole["answer"].startswith(HASHED)
+
+
+def test_no_digest_tells_what_was_taken_away() -> None:
+    """Digests of whole contents have no key, and short values could be tried out: with any rule there are none."""
+    payload = trail({"n": 1}, "message.received:frame.pin=hash")
+    assert (payload["asked"], payload["routed"]) == (
+        {"route": "/handle", "status": 200, "answer": {"n": 1}, "left_out": False, "error": "", "kind": ""},
+        {"epoch": "", "offset": -1, "began": False, "deliveries": {"publication": ["gw"]}},
+    )
+    entry = entry_of(EntryHandled.model_validate(payload | {"asked": {"route": "/", "sent": "0011"}}))
+    assert Redaction([], secret).of(entry) is entry
 
 
 NO_RULES = ("frame.card=drop", "message.received:=drop", "message.received:a..b=drop", "message.received:a=hide", "")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ from processors.persistence.redaction import Redaction
 from processors.persistence.schema import ENTRIES
 from processors.persistence.store import Archive
 from runtime.bus.outcomes import Outcome, Received, Verdict
+from schemas.entry import JSON
 from schemas.errors import ConfigurationError
-from schemas.events import MessageReceived
+from schemas.events import (
+    ChannelSubscribed,
+    ChannelUnsubscribed,
+    DatagramReceived,
+    Event,
+    MessageReceived,
+    SubscribeRequested,
+    UnsubscribeRequested,
+    WhisperReceived,
+)
 from tests.unit.processors.making import entry_of
 
 EVENT = MessageReceived(frame={"type": "x", "raw": b"\x00\xff"})
@@ -34,6 +45,35 @@ def test_a_row_has_every_field_of_its_entry() -> None:
     assert row._fields == tuple(column.name for column in ENTRIES.columns)
     assert (row.stream, row.stream_id, row.at, row.seq) == ("hg:{in:0}", "1700000000000-7", 1_700_000_000_000, 7)
     assert row.entry == entry
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        MessageReceived(frame={"raw": b"\xff"}, channel="room"),
+        WhisperReceived(event="client-x", channel="room"),
+        DatagramReceived(frame={}, channel="room"),
+        SubscribeRequested(channel="room"),
+        UnsubscribeRequested(channel="room"),
+        ChannelSubscribed(channel="room"),
+        ChannelUnsubscribed(channel="room", reason="closed"),
+    ],
+    ids=lambda event: event.TYPE,
+)
+def test_what_is_about_a_channel_is_found_by_its_topic(event: Event) -> None:
+    """The log has no topic there; the entry that is made of the row is the one that the log had."""
+    entry = entry_of(event)
+    row = rules.row("hg:{in:0}", "1-0", entry)
+    assert (entry.topic, row.topic, row.entry) == ("", "channel:room", entry)
+    assert rules.row("hg:{in:0}", "1-0", replace(row.entry, topic=row.topic)) == row, "as it is imported"
+
+
+@pytest.mark.parametrize("data", [b'{"channel":5}', b'["channel"]', b"channel", b'{"channel":null}', b'{"channel":""}',
+                                  b'{"channel":"%s"}' % (b"x" * 3000), b'{"channel":"a\\u0000b"}'])  # fmt: skip
+def test_no_topic_is_made_of_what_is_no_channel(data: bytes) -> None:
+    """Clients may send any name: what no channel can be called would not fit into an index, or not into a text."""
+    row = rules.row("hg:{in:0}", "1-0", replace(entry_of(EVENT), ct=JSON, data=data))
+    assert (row.topic, row.data) == ("", data)
 
 
 def test_a_stream_id_that_somebody_chose_by_hand_has_a_place() -> None:
