@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi.responses import JSONResponse
@@ -23,15 +23,18 @@ from egress.routing import deliveries
 from processors.channels import rules
 from runtime.bus.servers import connect
 from runtime.recording import LogRecording, Record, Selection, recorded
+from schemas.entry import Entry
 from schemas.errors import ConfigurationError, ErrorCode
 from schemas.events import (
     AuthRequested,
     EntryHandled,
+    MessagePublished,
     MessageReceived,
     SessionDisconnected,
     SubscribeRequested,
     WhisperReceived,
 )
+from schemas.ids import derived, uuid7
 from tests.integration.processors_world import (
     AUTHORIZE,
     HANDLE,
@@ -251,6 +254,60 @@ async def test_sessions_that_began_before_are_not_judged_by_what_is_unknown(worl
     assert found == []
     assert tally.notes["of sessions that began before the beginning"] > 0
     assert tally.outputs["identical"] > 50
+
+
+def published(cause: Entry, id: str) -> Entry:
+    """What the Composer package writes to the log when the application publishes while it handles `cause`."""
+    told = MessagePublished(frame={"type": "channel_broadcast", "channel": "news", "data": 1})
+    return Entry.of(told, id=id, ts=cause.ts + 3, topic="channel:news", cause=cause.id)
+
+
+@pytest.mark.parametrize("once", [False, True], ids=["an id of its own", "once, under a key"])
+async def test_what_the_application_publishes_meanwhile_is_its_own(world: World, once: bool) -> None:
+    """No processor makes it, then or now: it is counted and neither missing nor judged."""
+    world.app.replies[HANDLE] = answer
+    async with running(world, "laravel"):
+        cause = await world.append("s1", message("hello"))
+        await eventually(lambda: world.frames("session:s1"))
+        await eventually(lambda: world.settled("laravel"))
+    own = published(cause, derived("default", "api/order-7") if once else uuid7(cause.ts, b"0123456789"))
+    await world.write(world.keys.outbound_of(own.topic), own.fields())
+    tally, found = await replayed(world, router=False)
+    assert found == []
+    assert (tally.outputs["identical"], tally.notes["published by the application"]) == (2, 1)
+
+
+async def test_where_the_application_reads_the_log_its_answers_are_its_own(world: World) -> None:
+    """With HEADGATE_LARAVEL_VIA=log nobody waits for a forwarder; what follows from messages is the application's."""
+    await record(world)
+    for p in range(world.keys.partitions):
+        trail = world.keys.trail(world.keys.inbound(p))
+        for stream_id, fields in cast("Any", await world.client.xrange(trail)):
+            if b'"processor":"laravel"' in fields[b"data"]:
+                await world.client.xdel(trail, stream_id)
+    world.settings = world.settings.model_copy(update={"laravel_via": "log"})
+    tally, found = await replayed(world)
+    assert found == []
+    assert tally.notes["published by the application"] > 20
+    assert not any("settled" in why or "before" in why for why, count in tally.notes.items() if count), tally.notes
+
+
+async def test_a_live_replay_is_no_output_of_what_was_replayed(world: World) -> None:
+    """Messages and publications that are on the log again, caused by the first ones, are decided as messages are."""
+    world.app.replies[HANDLE] = answer
+    async with running(world, "laravel"), routed(world):
+        first = await world.append("s1", message("hello"))
+        own = Entry.of(MessagePublished(frame={"n": 1}), id=uuid7(first.ts, b"9876543210"), ts=1, topic="channel:news")
+        await world.write(world.keys.outbound_of(own.topic), own.fields())
+        await eventually(lambda: settled(world))
+        live = Live(world.client, world.keys)
+        live.queue(world.keys.inbound_of("s1"), "0-1", first)
+        live.queue(world.keys.outbound_of(own.topic), "0-1", own)
+        await live.flush()
+        await eventually(lambda: settled(world))
+    tally, found = await replayed(world)
+    assert found == []
+    assert tally.outputs["identical"] == 8, "two messages asked about and answered, four entries routed"
 
 
 async def test_what_is_replayed_into_the_log_is_marked(world: World) -> None:
