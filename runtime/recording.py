@@ -47,6 +47,8 @@ class Selection:
     """Unix ms: appended then or later."""
     until: int | None = None
     """Unix ms: appended before."""
+    erased: bool = False
+    """Also what an archive has emptied, without payloads: `data` is empty then."""
     after: Mapping[str, str] = field(default_factory=dict)
     """Stream ids by stream: only what is behind them."""
 

@@ -15,6 +15,7 @@ from console.log import opened_log
 from console.output import JsonLines, Lines, Write
 from console.recordings import opened
 from console.records import record as plain
+from console.replay.beginning import beginning
 from console.replay.checkpoint import Checkpoint
 from console.replay.choices import Target
 from console.replay.comparing import compare
@@ -40,7 +41,10 @@ async def replay(options: Options) -> int:
         whole = options.source is Source.LOG and not (options.chosen or options.since or options.until)
         total = await _length(client, recorded(keys)) if whole else None
         if options.target is Target.SANDBOX:
-            return await compare(options, settings, client, keys, partial(_read, options, source, keys), wanted, total)
+            begins = await beginning(source, settings, client, keys)
+            batches = partial(_read, options, source, keys)
+            total = None if begins.parts else total
+            return await compare(options, settings, client, keys, batches, replace(wanted, erased=True), begins, total)
         return await _copy(options, client, keys, source, wanted, total)
 
 

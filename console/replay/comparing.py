@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from console.printable import printable
+from console.replay.beginning import Beginning
 from console.replay.differences import Difference, Tally
 from console.replay.options import Options
 from console.replay.progress import Progress
@@ -42,11 +43,13 @@ async def compare(
     keys: Keys,
     batches: Callable[[Selection], AsyncIterator[Sequence[Record]]],
     wanted: Selection,
+    begins: Beginning,
     total: int | None,
 ) -> int:
     """Let a sandbox decide what is `wanted` of `batches`; gives the exit status. `client`: of the log, with `keys`.
 
-    `total`: entries that there are, if that is known. Raises ConfigurationError, LogUnavailable, ArchiveUnavailable.
+    `begins`: from where on what is there is whole. `total`: entries that there are, if that is known. Raises
+    ConfigurationError, LogUnavailable, ArchiveUnavailable.
     """
     async with AsyncExitStack() as stack:
         told = _Told(options.output, options.json)
@@ -68,7 +71,12 @@ async def compare(
         told.go_on(decided.tally.differences)
         began, before = time.monotonic(), decided.tally.read
         progress = stack.enter_context(Progress(total, read=before, lines=options.json))
-        left: Any = batches(replace(wanted, after=decided.positions))
+        if decided.positions:
+            wanted = replace(wanted, after=decided.positions)
+        else:
+            wanted = begins.of(wanted)
+            decided.tally.notes[begins.why] += begins.parts
+        left: Any = batches(wanted)
         await stack.enter_async_context(aclosing(left))
         async for batch in _until(interrupted, left):
             await decided.take(batch)

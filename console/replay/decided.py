@@ -67,7 +67,9 @@ class Decided:
         processing = self._processing
         for record in batch:
             self.positions[record.stream] = record.stream_id
-            if record.stream in self._inbound:
+            if _erased(record):
+                self.tally.notes["erased"] += 1
+            elif record.stream in self._inbound:
                 await processing.inbound(record)
             elif record.stream in self._outbound:
                 if record.entry.cause:
@@ -81,11 +83,15 @@ class Decided:
             return
         for record in self._unrouted:
             if record.stream in self._outbound:
-                routing.outbound(record)
-            elif record.stream in self._outbound_trails:
+                routing.erased(record.entry) if _erased(record) else routing.outbound(record)
+            elif record.stream in self._outbound_trails and not _erased(record):
                 routing.trail(record, _handled(record))
         self._unrouted = ()
         await routing.route()
+
+
+def _erased(record: Record) -> bool:
+    return not record.entry.data
 
 
 def _handled(record: Record) -> EntryHandled:

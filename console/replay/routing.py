@@ -29,6 +29,9 @@ _NOWHERE: Final = Routed()
 _REMEMBERED: Final = 20_000
 #: The epoch of a topic that nothing recorded says.
 _UNKNOWN: Final = "unknown"
+#: Why it is not known who subscribes to a topic.
+_OLDER: Final = "topics that began before the beginning"
+_GAPS: Final = "topics of which something is gone"
 
 
 class Moments:
@@ -60,8 +63,10 @@ class Routing:
         self._repeated: set[str] = set()
         """Those that are on the log more than once: nothing says to which of them the trail belongs."""
         self._forgot = False
-        self._older: set[str] = set()
-        """Topics that began before the beginning: who subscribes to them is not known."""
+        self._offsets: dict[str, int] = {}
+        """The last place in each topic that was recorded."""
+        self._partial: dict[str, str] = {}
+        """Topics of which something is not there, and why: who subscribes to them is not known."""
 
     def outbound(self, record: Record) -> None:
         """An entry of the outbound log."""
@@ -69,6 +74,10 @@ class Routing:
             self._repeated.add(record.entry.id)
         self._waiting[record.stream].append(record)
         self._ids.add(record.entry.id)
+
+    def erased(self, entry: Entry) -> None:
+        """An entry of the outbound log of which the payload is gone."""
+        self._partial.setdefault(entry.topic, _GAPS)
 
     def trail(self, trail: Record, handled: EntryHandled) -> None:
         """The router has settled its cause."""
@@ -91,8 +100,7 @@ class Routing:
         left = sum(map(len, self._waiting.values()))
         if left:
             self._tally.notes["not settled by router"] += left
-        if self._older:
-            self._tally.notes["topics that began before the beginning"] = len(self._older)
+        self._tally.notes.update(self._partial.values())
 
     async def _route(self, records: Sequence[Record]) -> None:
         await self._learn({record.entry.topic for record in records})
@@ -110,6 +118,7 @@ class Routing:
         part: list[Record] = []
         seen: set[str] = set()
         anew: list[tuple[str, str, int, int]] = []
+        gaps: list[tuple[str, int]] = []
         self._moments.of = {}
         while left:
             record = left[0]
@@ -119,16 +128,33 @@ class Routing:
                 if topic in seen and now:
                     break  # It began anew: what is before that must be routed first.
                 if not began:
-                    self._older.add(topic)
+                    self._partial.setdefault(topic, _OLDER)
                 if epoch and (now or not began):
                     anew.append((topic, epoch, offset, at))
                 self._epochs[topic] = epoch or _UNKNOWN
+                self._offsets.pop(topic, None)
+            elif offset > self._offsets.get(topic, offset):
+                if topic in seen:
+                    break  # What is before the gap must be routed first.
+                self._partial.setdefault(topic, _GAPS)
+                gaps.append((topic, offset))
+            self._passed(record.entry, epoch, offset)
             self._moments.of[record.entry.id] = (at, epoch or _UNKNOWN)
             seen.add(topic)
             part.append(left.popleft())
         if anew:
             await self._sandbox.begin_topics(anew)
+        if gaps:
+            await self._sandbox.skip_to(gaps)
         return part
+
+    def _passed(self, entry: Entry, epoch: str, before: int) -> None:
+        """Note the place behind `entry`; `before`: the one before it, in `epoch` if it has one."""
+        published = entry.type == MessagePublished.TYPE
+        if epoch:
+            self._offsets[entry.topic] = max(self._offsets.get(entry.topic, 0), before + published)
+        elif published and entry.id not in self._settled and entry.topic in self._offsets:
+            self._offsets[entry.topic] += 1  # Nothing was recorded of it.
 
     def _place(self, record: Record) -> tuple[int, str, int, bool]:
         """When it was routed, its epoch (empty where it gave none), the offset before it, and whether it began."""
@@ -145,7 +171,7 @@ class Routing:
         known = await self._sandbox.epochs(unknown) if unknown and self._forgot else [""] * len(unknown)
         self._epochs |= zip(unknown, known, strict=True)
         while len(self._epochs) > max(_TOPICS, len(topics)):
-            self._epochs.popitem(last=False)
+            self._offsets.pop(self._epochs.popitem(last=False)[0], None)
             self._forgot = True
 
     def _judge(self, entry: Entry, outcome: Outcome) -> None:
@@ -159,7 +185,7 @@ class Routing:
         trail, handled = known[0].entry, known[1]
         done = "done" if outcome.verdict is Verdict.DONE else "dead"
         was, now = handled.routed or _NOWHERE, Routed.model_validate((outcome.notes or {}).get("routed", {}))
-        if handled.redelivered or entry.id in self._repeated or entry.topic in self._older:
+        if handled.redelivered or entry.id in self._repeated or entry.topic in self._partial:
             # Who subscribed at the second time is not who did at the first one; of older topics it is not known at all.
             now = now.model_copy(update={"deliveries": was.deliveries, "content": was.content})
         before, after = _judged(was), _judged(now)

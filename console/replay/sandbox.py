@@ -119,6 +119,13 @@ class Sandbox:
             pipeline.hset(self.keys.topic(topic, "state"), mapping=state)
         await pipeline.execute()
 
+    async def skip_to(self, offsets: Iterable[tuple[str, int]]) -> None:
+        """Let topics have the last offset that (topic, offset) says: what came before is not in what is replayed."""
+        pipeline = self._client.pipeline(transaction=False)
+        for topic, offset in offsets:
+            pipeline.hset(self.keys.topic(topic, "state"), "offset", str(offset))
+        await pipeline.execute()
+
     async def remove(self) -> None:
         """Remove every key of the sandbox."""
         assert self.keys.prefix.startswith(PREFIX)

@@ -22,7 +22,7 @@ from egress.app import build as egress
 from egress.routing import deliveries
 from processors.channels import rules
 from runtime.bus.servers import connect
-from runtime.recording import LogRecording, Record, Selection, recorded
+from runtime.recording import LogRecording, Record, Recording, Selection, recorded
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError, ErrorCode
 from schemas.events import (
@@ -110,15 +110,23 @@ async def record(world: World) -> None:
 
 
 async def replayed(
-    world: World, wanted: Selection = ALL, *, late: tuple[str, ...] = (), **options: Any
+    world: World,
+    wanted: Selection = ALL,
+    *,
+    late: tuple[str, ...] = (),
+    source: Recording | None = None,
+    **options: Any,
 ) -> tuple[Tally, list[Difference]]:
-    """How a replay of the log goes, and every difference. `late`: processors that told last what they had settled."""
+    """How a replay goes, of the log if there is no `source`, and every difference.
+
+    `late`: processors that told last what they had settled.
+    """
     found: list[Difference] = []
     client: Redis = connect(world.settings)
     try:
         async with sandboxed(world.settings, world.keys, found.append, log=client, **options) as (decided, _):
             behind: list[Record] = []
-            async for batch in LogRecording(client).read(recorded(world.keys), wanted):
+            async for batch in (source or LogRecording(client)).read(recorded(world.keys), wanted):
                 behind += [one for one in batch if _by(one, late)]
                 await decided.take([one for one in batch if not _by(one, late)])
             if behind:
@@ -130,7 +138,7 @@ async def replayed(
 
 
 def _by(record: Record, processors: tuple[str, ...]) -> bool:
-    event = record.entry.event()
+    event = record.entry.event() if processors else None
     return isinstance(event, EntryHandled) and event.processor in processors
 
 
