@@ -11,6 +11,7 @@ import structlog
 
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
+from schemas.events import Event
 from schemas.keys import Keys
 from schemas.topics import channel_topic
 
@@ -33,6 +34,14 @@ class Record(NamedTuple):
     def at(self) -> int:
         """When it was appended, in Unix ms on the clock of Redis."""
         return int(self.stream_id.partition("-")[0])
+
+    @property
+    def event(self) -> Event | None:
+        """Its event; None where that cannot be read, as whoever handled it found."""
+        try:
+            return self.entry.event()
+        except InvalidEntry:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ async def timeline_of(kind: Kind, name: str, wanted: Selection, source: Recordin
     async for batch in source.read(recorded(keys), wanted):
         for record in batch:
             if record.entry.type == EntryHandled.TYPE:
-                said = record.entry.event()
+                said = record.event
                 if isinstance(said, EntryHandled) and timeline.has(record.entry.cause):
                     timeline.handled(record, said)
             elif about.concerns(record.entry):

@@ -45,7 +45,10 @@ async def replay(options: Options) -> int:
             batches = partial(_read, options, source, keys)
             total = None if begins.parts else total
             return await compare(options, settings, client, keys, batches, replace(wanted, erased=True), begins, total)
-        return await _copy(options, client, keys, source, wanted, total)
+        checkpoint = Checkpoint(options.checkpoint, options.what(settings))
+        return await _copy(
+            options, client, keys, source, replace(wanted, after=checkpoint.positions), total, checkpoint
+        )
 
 
 def _check(options: Options) -> None:
@@ -89,20 +92,25 @@ def _read(options: Options, source: Recording, keys: Keys, wanted: Selection) ->
 
 
 async def _copy(
-    options: Options, client: aioredis.Redis, keys: Keys, source: Recording, wanted: Selection, total: int | None
+    options: Options,
+    client: aioredis.Redis,
+    keys: Keys,
+    source: Recording,
+    wanted: Selection,
+    total: int | None,
+    checkpoint: Checkpoint,
 ) -> int:
-    checkpoint = Checkpoint(options.checkpoint)
-    wanted = replace(wanted, after=checkpoint.positions)
     async with AsyncExitStack() as stack:
         live: Live | None = None
         file: IO[bytes] | None = None
         write: Write
         if options.target is Target.LIVE:
-            live = Live(client, keys)
+            live = Live(client, keys, checkpoint.run)
             typer.prompt(
                 f"Type {live.sentence!r} to append to the log, for the application to handle", value_proc=live.confirmed
             )
             write = live.queue
+            checkpoint.write()  # Its name: whoever goes on with it appends under the same ids.
         elif options.output:
             file = stack.enter_context(options.output.open("ab" if checkpoint.positions else "wb"))
             write = _Lines(file)

@@ -75,7 +75,10 @@ class Decided:
                 if record.entry.cause:
                     processing.output(record.entry)
             elif record.stream in self._inbound_trails:
-                await processing.trail(record.entry, _handled(record))
+                if isinstance(handled := record.event, EntryHandled):
+                    await processing.trail(record.entry, handled)
+                else:
+                    self.tally.notes["not settled as far as can be read"] += 1
 
     async def _route(self) -> None:
         routing = self._routing
@@ -84,17 +87,11 @@ class Decided:
         for record in self._unrouted:
             if record.stream in self._outbound:
                 routing.erased(record.entry) if _erased(record) else routing.outbound(record)
-            elif record.stream in self._outbound_trails and not _erased(record):
-                routing.trail(record, _handled(record))
+            elif record.stream in self._outbound_trails and isinstance(handled := record.event, EntryHandled):
+                routing.trail(record, handled)
         self._unrouted = ()
         await routing.route()
 
 
 def _erased(record: Record) -> bool:
     return not record.entry.data
-
-
-def _handled(record: Record) -> EntryHandled:
-    handled = record.entry.event()
-    assert isinstance(handled, EntryHandled)
-    return handled

@@ -240,8 +240,9 @@ class Processing:
         for entry in made:
             recorded = self._recorded(held, entry)
             if recorded is not None:
-                if recorded.ts != entry.ts == record.entry.ts:
+                if recorded.ts < entry.ts == record.entry.ts:
                     # Sent again by its client: what was appended first was handled, and lost before it had a replica.
+                    # Nothing else is there before what led to it was sent.
                     recorded = replace(recorded, ts=entry.ts)
                     self._tally.notes["made of another append of the same event, which is not there"] += 1
                 self._tally.judge(name, recorded, entry)

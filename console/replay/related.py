@@ -17,7 +17,7 @@ async def related(source: Recording, keys: Keys, wanted: Selection) -> frozenset
     asked = replace(wanted, user="", channel="", sessions=frozenset(), types=frozenset({AuthRequested.TYPE}))
     async for batch in source.read(logs, asked):
         for record in batch:
-            event = record.entry.event()
+            event = record.event
             if isinstance(event, AuthRequested) and event.resume is not None and event.resume.session in found:
                 found.add(record.entry.session)
     return frozenset(found)

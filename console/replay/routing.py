@@ -21,6 +21,8 @@ from schemas.handled import Routed
 
 #: Entries that are routed in one round trip.
 BATCH: Final = 2000
+#: Entries of one log that wait for those who settled them, at most: the oldest are given up.
+HELD: Final = 100_000
 #: Topics whose epoch is known without asking.
 _TOPICS: Final = 100_000
 ROUTER: Final = "router"
@@ -29,6 +31,8 @@ _NOWHERE: Final = Routed()
 _REMEMBERED: Final = 20_000
 #: The epoch of a topic that nothing recorded says.
 _UNKNOWN: Final = "unknown"
+#: A note on those that have the same place in their topic, and perhaps other deliveries.
+UNKNOWN_SUBSCRIBERS: Final = "routed, while it is not known who subscribed"
 #: Why it is not known who subscribes to a topic.
 _OLDER: Final = "topics that began before the beginning"
 _GAPS: Final = "topics of which something is gone"
@@ -92,6 +96,8 @@ class Routing:
         for waiting in self._waiting.values():
             last = next((n for n in range(len(waiting), 0, -1) if waiting[n - 1].entry.id in self._settled), 0)
             batch += [waiting.popleft() for _ in range(last)]
+            while len(waiting) > HELD:
+                self._give_up(waiting.popleft().entry)
         for start in range(0, len(batch), BATCH):
             await self._route(batch[start : start + BATCH])
 
@@ -99,8 +105,13 @@ class Routing:
         """Nothing follows: what was not settled is counted."""
         left = sum(map(len, self._waiting.values()))
         if left:
-            self._tally.notes["not settled by router"] += left
+            self._tally.notes[f"not settled by {ROUTER}"] += left
         self._tally.notes.update(self._partial.values())
+
+    def _give_up(self, entry: Entry) -> None:
+        self._ids.discard(entry.id)
+        self._partial.setdefault(entry.topic, _GAPS)
+        self._tally.notes[f"not settled by {ROUTER}"] += 1
 
     async def _route(self, records: Sequence[Record]) -> None:
         await self._learn({record.entry.topic for record in records})
@@ -185,15 +196,23 @@ class Routing:
         trail, handled = known[0].entry, known[1]
         done = "done" if outcome.verdict is Verdict.DONE else "dead"
         was, now = handled.routed or _NOWHERE, Routed.model_validate((outcome.notes or {}).get("routed", {}))
-        if handled.redelivered or entry.id in self._repeated or entry.topic in self._partial:
-            # Who subscribed at the second time is not who did at the first one; of older topics it is not known at all.
-            now = now.model_copy(update={"deliveries": was.deliveries, "content": was.content})
         before, after = _judged(was), _judged(now)
-        if handled.outcome == done and before == after:
+        same = handled.outcome == done and (was.epoch, was.offset) == (now.epoch, now.offset)
+        if same and before == after:
             self._tally.identical()
+        elif handled.redelivered or entry.id in self._repeated or entry.topic in self._partial:
+            # Who subscribed at the second time is not who did at the first; of partial topics it is not known at all.
+            if same:
+                self._tally.notes[UNKNOWN_SUBSCRIBERS] += 1
+            else:
+                told = {name: before[name] for name in ("deliveries", "content")}
+                self._differs(trail, (handled.outcome, before), (done, after | told))
         else:
-            changes = values("outcome", handled.outcome, done) | values("routed", before, after)
-            self._tally.differs("changed", ROUTER, trail, changes)
+            self._differs(trail, (handled.outcome, before), (done, after))
+
+    def _differs(self, trail: Entry, was: tuple[str, object], now: tuple[str, object]) -> None:
+        changes = values("outcome", was[0], now[0]) | values("routed", was[1], now[1])
+        self._tally.differs("changed", ROUTER, trail, changes)
 
 
 def _judged(routed: Routed) -> dict[str, object]:

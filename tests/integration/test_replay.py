@@ -308,7 +308,7 @@ async def test_a_live_replay_is_no_output_of_what_was_replayed(world: World) -> 
         own = Entry.of(MessagePublished(frame={"n": 1}), id=uuid7(first.ts, b"9876543210"), ts=1, topic="channel:news")
         await world.write(world.keys.outbound_of(own.topic), own.fields())
         await eventually(lambda: settled(world))
-        live = Live(world.client, world.keys)
+        live = Live(world.client, world.keys, "a-run")
         live.queue(world.keys.inbound_of("s1"), "0-1", first)
         live.queue(world.keys.outbound_of(own.topic), "0-1", own)
         await live.flush()
@@ -322,7 +322,7 @@ async def test_what_is_replayed_into_the_log_is_marked(world: World) -> None:
     """Into the log only messages go, under ids of their own, caused by the first ones and marked in the payload."""
     entry = await world.append("s1", message("hello"), user="7")
     await world.append("s1", SessionDisconnected(generation=1, code=0, reason="", by="client", final=True))
-    live = Live(world.client, world.keys)
+    live = Live(world.client, world.keys, "a-run")
     with pytest.raises(ConfigurationError, match="something else"):
         live.confirmed("yes")
     live.confirmed("replay into hg:")

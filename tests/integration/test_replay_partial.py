@@ -107,9 +107,9 @@ async def test_what_a_user_left_who_was_erased_is_decided_as_it_was(world: World
 
 async def middle(world: World) -> str:
     """The stream id of the message that is in the middle of the outbound log with the most of them."""
-    logs = [world.keys.outbound(p) for p in range(world.keys.partitions)]
-    found: Any = max([await world.client.xrange(log) for log in logs], key=len)
-    return found[len(found) // 2][0].decode()
+    found: Any = [await world.client.xrange(world.keys.outbound(p)) for p in range(world.keys.partitions)]
+    longest = max(found, key=len)
+    return str(longest[len(longest) // 2][0].decode())
 
 
 @pytest.mark.parametrize("trimmed", ["inbound", "outbound", "trail"])
@@ -118,10 +118,10 @@ async def test_a_log_that_was_trimmed_here_and_there_is_replayed_from_where_all_
 ) -> None:
     """Nothing is new or missing for its other half went first."""
     keys = world.keys
-    make = {"inbound": keys.inbound, "outbound": keys.outbound, "trail": lambda p: Keys.trail(keys.inbound(p))}[trimmed]
+    logs = list(map(keys.outbound if trimmed == "outbound" else keys.inbound, range(keys.partitions)))
     cut = await middle(world)
-    for p in range(keys.partitions):
-        await world.client.xtrim(make(p), minid=cut, approximate=False)
+    for log in map(Keys.trail, logs) if trimmed == "trail" else logs:
+        await world.client.xtrim(log, minid=cut, approximate=False)
     begins = await beginning(LogRecording(world.client), world.settings, world.client, keys)
     assert begins.parts > 0
     tally, found = await replayed(world, begins.of(Selection(erased=True)))
