@@ -26,7 +26,10 @@ Key = tuple[int, int, int]
 
 
 class ArchiveRecording:
-    """What the archive holds, but for what was erased. Raises ArchiveUnavailable, ArchiveNotMade, ArchiveTooNew."""
+    """What the archive holds, but for what was erased, unless that is wanted.
+
+    Raises ArchiveUnavailable, ArchiveNotMade, ArchiveTooNew.
+    """
 
     def __init__(self, reader: ArchiveReader) -> None:
         self._reader = reader
@@ -51,7 +54,7 @@ def _query(wanted: Selection) -> Query:
     (session,) = wanted.sessions if len(wanted.sessions) == 1 else ("",)
     (type_,) = wanted.types if len(wanted.types) == 1 else ("",)
     until = int(time.time() * 1000) + _SECOND_MS if wanted.until is None else wanted.until
-    return Query(session, wanted.user, "", type_, wanted.since, until, erased=False)
+    return Query(session, wanted.user, "", type_, wanted.since, until, erased=wanted.erased)
 
 
 def _records(rows: Sequence[Row], rank: dict[str, int], wanted: Selection) -> list[Record]:
@@ -63,7 +66,7 @@ def _records(rows: Sequence[Row], rank: dict[str, int], wanted: Selection) -> li
 
 
 class Together:
-    """What any of several recordings holds, once."""
+    """What any of several recordings holds, once: as the first of them has it."""
 
     def __init__(self, *recordings: Recording) -> None:
         self._recordings = recordings
@@ -140,7 +143,7 @@ async def opened(source: Source, settings: Settings, client: aioredis.Redis) -> 
         if source is Source.ALL:
             try:
                 await reader.find("")
-                archive = Together(archive, log)
+                archive = Together(log, archive)
             except ArchiveNotMade:
                 archive = log
         yield archive

@@ -11,6 +11,7 @@ import structlog
 
 from schemas.entry import Entry
 from schemas.errors import InvalidEntry
+from schemas.events import Event
 from schemas.keys import Keys
 from schemas.topics import channel_topic
 
@@ -34,6 +35,14 @@ class Record(NamedTuple):
         """When it was appended, in Unix ms on the clock of Redis."""
         return int(self.stream_id.partition("-")[0])
 
+    @property
+    def event(self) -> Event | None:
+        """Its event; None where that cannot be read, as whoever handled it found."""
+        try:
+            return self.entry.event()
+        except InvalidEntry:
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -47,6 +56,8 @@ class Selection:
     """Unix ms: appended then or later."""
     until: int | None = None
     """Unix ms: appended before."""
+    erased: bool = False
+    """Also what an archive has emptied, without payloads: `data` is empty then."""
     after: Mapping[str, str] = field(default_factory=dict)
     """Stream ids by stream: only what is behind them."""
 

@@ -17,9 +17,9 @@ from console.lines import line_of
 from console.log import opened_log
 from console.printable import printable
 from console.sources import Source
-from runtime.recording import Record, Selection, recorded
+from runtime.recording import Selection, recorded
 from runtime.settings import Settings
-from schemas.errors import ConfigurationError, InvalidEntry
+from schemas.errors import ConfigurationError
 from schemas.events import EntryHandled
 from schemas.keys import Keys
 from schemas.readable import to_json
@@ -53,7 +53,8 @@ async def timeline_of(
     async for batch in recording.read(recorded(keys), wanted):
         for record in batch:
             if record.entry.type == EntryHandled.TYPE:
-                if timeline.has(record.entry.cause) and (said := _said(record)) is not None:
+                said = record.event
+                if isinstance(said, EntryHandled) and timeline.has(record.entry.cause):
                     timeline.handled(record, said)
             elif about.concerns(record.entry):
                 number += 1
@@ -61,15 +62,6 @@ async def timeline_of(
                     raise TooMany
                 timeline.add(record)
     return timeline
-
-
-def _said(record: Record) -> EntryHandled | None:
-    """What an entry of a trail says; None if that is nothing, or redaction took it away."""
-    try:
-        said = record.entry.event()
-    except InvalidEntry:
-        return None
-    return said if isinstance(said, EntryHandled) else None
 
 
 def _write(step: Step) -> None:

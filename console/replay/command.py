@@ -17,6 +17,7 @@ from console.operators import OperatorsLog, Who
 from console.output import JsonLines, Lines, Write
 from console.recordings import opened
 from console.records import record as plain
+from console.replay.beginning import beginning
 from console.replay.checkpoint import Checkpoint
 from console.replay.choices import Target
 from console.replay.comparing import compare
@@ -42,8 +43,14 @@ async def replay(options: Options) -> int:
         whole = options.source is Source.LOG and not (options.chosen or options.since or options.until)
         total = await _length(client, recorded(keys)) if whole else None
         if options.target is Target.SANDBOX:
-            return await compare(options, settings, client, keys, partial(_read, options, source, keys), wanted, total)
-        return await _copy(options, client, keys, source, wanted, total)
+            begins = await beginning(source, settings, client, keys)
+            batches = partial(_read, options, source, keys)
+            total = None if begins.parts else total
+            return await compare(options, settings, client, keys, batches, replace(wanted, erased=True), begins, total)
+        checkpoint = Checkpoint(options.checkpoint, options.what(settings))
+        return await _copy(
+            options, client, keys, source, replace(wanted, after=checkpoint.positions), total, checkpoint
+        )
 
 
 def _check(options: Options) -> None:
@@ -87,22 +94,27 @@ def _read(options: Options, source: Recording, keys: Keys, wanted: Selection) ->
 
 
 async def _copy(
-    options: Options, client: aioredis.Redis, keys: Keys, source: Recording, wanted: Selection, total: int | None
+    options: Options,
+    client: aioredis.Redis,
+    keys: Keys,
+    source: Recording,
+    wanted: Selection,
+    total: int | None,
+    checkpoint: Checkpoint,
 ) -> int:
-    checkpoint = Checkpoint(options.checkpoint)
-    wanted = replace(wanted, after=checkpoint.positions)
     async with AsyncExitStack() as stack:
         live: Live | None = None
         file: IO[bytes] | None = None
         write: Write
         if options.target is Target.LIVE:
-            live = Live(client, keys)
+            live = Live(client, keys, checkpoint.run)
             typer.prompt(
                 f"Type {live.sentence!r} to append to the log, for the application to handle", value_proc=live.confirmed
             )
             record = OperatorsLog(client, keys)
             await stack.enter_async_context(record.doing(Who.at_command_line(), "replay into log", options.words))
             write = live.queue
+            checkpoint.write()  # Its name: whoever goes on with it appends under the same ids.
         elif options.output:
             file = stack.enter_context(open_private(options.output, append=bool(checkpoint.positions)))
             write = _Lines(file)

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from console.files import open_private
 from console.printable import printable
+from console.replay.beginning import Beginning
 from console.replay.differences import Difference, Tally
 from console.replay.options import Options
 from console.replay.progress import Progress
@@ -30,7 +31,7 @@ from schemas.errors import ConfigurationError
 from schemas.keys import Keys
 from schemas.readable import to_json
 
-#: Exit status: outputs differ, or were not answered so that they could not be compared.
+#: Exit status: outputs differ, or too much could not be compared (Tally.good).
 EXIT_DIFFERENCES: Final = 1
 #: Differences that are shown.
 SHOWN: Final = 100
@@ -43,11 +44,13 @@ async def compare(
     keys: Keys,
     batches: Callable[[Selection], AsyncIterator[Sequence[Record]]],
     wanted: Selection,
+    begins: Beginning,
     total: int | None,
 ) -> int:
     """Let a sandbox decide what is `wanted` of `batches`; gives the exit status. `client`: of the log, with `keys`.
 
-    `total`: entries that there are, if that is known. Raises ConfigurationError, LogUnavailable, ArchiveUnavailable.
+    `begins`: from where on what is there is whole. `total`: entries that there are, if that is known. Raises
+    ConfigurationError, LogUnavailable, ArchiveUnavailable.
     """
     async with AsyncExitStack() as stack:
         told = _Told(options.output, options.json)
@@ -62,14 +65,19 @@ async def compare(
                 # Of some sessions alone it cannot be told who else had their topics.
                 router=not options.chosen,
                 keep=options.keep,
-                checkpoint=(options.checkpoint, options.what) if options.checkpoint else None,
+                checkpoint=(options.checkpoint, options.what(settings)) if options.checkpoint else None,
             )
         )
         interrupted = stack.enter_context(_interrupted()) if saved is not None else asyncio.Event()
         told.go_on(decided.tally.differences)
         began, before = time.monotonic(), decided.tally.read
         progress = stack.enter_context(Progress(total, read=before, lines=options.json))
-        left: Any = batches(replace(wanted, after=decided.positions))
+        if decided.positions:
+            wanted = replace(wanted, after=decided.positions)
+        else:
+            wanted = begins.of(wanted)
+            decided.tally.notes[begins.why] += begins.parts
+        left: Any = batches(wanted)
         await stack.enter_async_context(aclosing(left))
         async for batch in _until(interrupted, left):
             await decided.take(batch)
@@ -171,7 +179,6 @@ def _short(value: Any) -> str:
 
 def _report(options: Options, tally: Tally, read: int, seconds: float, prefix: str) -> int:
     """`read`: entries in these `seconds`."""
-    unanswered = sum(count for why, count in tally.notes.items() if why.startswith("not answered"))
     outputs = {kind: tally.outputs[kind] for kind in ("identical", "changed", "missing", "new")}
     rate = round(read / seconds) if seconds else 0
     notes = {why: count for why, count in tally.notes.items() if count}
@@ -180,11 +187,14 @@ def _report(options: Options, tally: Tally, read: int, seconds: float, prefix: s
         sys.stdout.buffer.write(to_json(figures) + b"\n")
     else:
         typer.echo(f"{tally.read} entries in {seconds:.1f} s, {rate} a second")
-        typer.echo(", ".join(f"{count} {kind}" for kind, count in outputs.items()))
+        judged = ", ".join(f"{count} {kind}" for kind, count in outputs.items())
+        typer.echo(f"{tally.outputs.total()} outputs judged: {judged}")
+        if notes:
+            typer.echo(f"{sum(notes.values())} entries and outputs not judged:")
         for why, count in notes.items():
             typer.echo(f"  {count} {why}")
         if options.keep:
             typer.echo(f"kept: {prefix}*")
     if not tally.outputs.total():
         raise ConfigurationError("nothing could be compared: is there a trail (HEADGATE_TRAIL) of what is replayed?")
-    return EXIT_DIFFERENCES if tally.differences or unanswered else 0
+    return 0 if tally.good else EXIT_DIFFERENCES

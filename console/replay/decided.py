@@ -67,13 +67,18 @@ class Decided:
         processing = self._processing
         for record in batch:
             self.positions[record.stream] = record.stream_id
-            if record.stream in self._inbound:
+            if _erased(record):
+                self.tally.notes["erased"] += 1
+            elif record.stream in self._inbound:
                 await processing.inbound(record)
             elif record.stream in self._outbound:
                 if record.entry.cause:
                     processing.output(record.entry)
             elif record.stream in self._inbound_trails:
-                await processing.trail(record.entry, _handled(record))
+                if isinstance(handled := record.event, EntryHandled):
+                    await processing.trail(record.entry, handled)
+                else:
+                    self.tally.notes["not settled as far as can be read"] += 1
 
     async def _route(self) -> None:
         routing = self._routing
@@ -81,14 +86,12 @@ class Decided:
             return
         for record in self._unrouted:
             if record.stream in self._outbound:
-                routing.outbound(record)
-            elif record.stream in self._outbound_trails:
-                routing.trail(record, _handled(record))
+                routing.erased(record.entry) if _erased(record) else routing.outbound(record)
+            elif record.stream in self._outbound_trails and isinstance(handled := record.event, EntryHandled):
+                routing.trail(record, handled)
         self._unrouted = ()
         await routing.route()
 
 
-def _handled(record: Record) -> EntryHandled:
-    handled = record.entry.event()
-    assert isinstance(handled, EntryHandled)
-    return handled
+def _erased(record: Record) -> bool:
+    return not record.entry.data

@@ -14,6 +14,8 @@ from schemas.errors import InvalidEntry
 _FIELDS: Final = ("type", "v", "topic", "session", "user", "gateway", "ts", "cause")
 #: Values that a difference shows of one entry.
 _SHOWN: Final = 50
+#: Stands for a value that is not there where the other one is null.
+_ABSENT: Final = "(not there)"
 
 Kind = Literal["identical", "changed", "missing", "new"]
 
@@ -30,7 +32,8 @@ class Difference:
     session: str
     cause: str
     changes: Mapping[str, tuple[Any, Any]]
-    """(recorded, now) by the path of the value; None for a value that is not there."""
+    """(recorded, now) by the path of the value; None for a value that is not there, or
+    `(not there)` where the other is null."""
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -82,6 +85,15 @@ class Tally:
         """Outputs that are not what they were."""
         return self.outputs["changed"] + self.outputs["missing"] + self.outputs["new"]
 
+    @property
+    def good(self) -> bool:
+        """Whether nothing differs, all was answered, and more was judged than had no trail by which to judge it."""
+        unanswered, untold = (self._noted(beginning) for beginning in ("not answered", "not settled"))
+        return not self.differences and not unanswered and untold <= self.outputs.total()
+
+    def _noted(self, beginning: str) -> int:
+        return sum(count for why, count in self.notes.items() if why.startswith(beginning))
+
 
 def compared(recorded: Entry, now: Entry) -> dict[str, tuple[Any, Any]]:
     """What differs, as in Difference.changes."""
@@ -114,6 +126,12 @@ def _compare(path: str, was: Any, now: Any, found: dict[str, tuple[Any, Any]]) -
         return
     if isinstance(was, dict) and isinstance(now, dict):
         for name in dict.fromkeys((*was, *now)):
-            _compare(f"{path}.{name}", was.get(name), now.get(name), found)
+            both = was.get(name, _ABSENT), now.get(name, _ABSENT)
+            if None not in both:
+                both = was.get(name), now.get(name)
+            _compare(f"{path}.{name}", both[0], both[1], found)
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for place, both in enumerate(zip(was, now, strict=True)):
+            _compare(f"{path}.{place}", both[0], both[1], found)
     elif type(was) is not type(now) or was != now:
         found[path] = (was, now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Any, Final
 
@@ -23,10 +22,11 @@ MARK: Final = "replayed"
 class Live:
     """Appends to the log that is in use. Every method raises RedisError."""
 
-    def __init__(self, client: aioredis.Redis, keys: Keys) -> None:
+    def __init__(self, client: aioredis.Redis, keys: Keys, run: str) -> None:
+        """`run`: name of the replay; under the same one what is appended again is told to be a repeat."""
         self._client = client
         self._keys = keys
-        self._run = secrets.token_hex(4)
+        self._run = run
         self._queue: list[tuple[str, Entry]] = []
         self._appended = 0
         self._passed_over = 0

@@ -10,8 +10,11 @@ from typing import Final
 from console.replay.choices import Speed, Target
 from console.sources import Source
 from runtime.recording import Selection
+from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 
+#: Settings that say nothing of what is replayed.
+_BESIDE: Final = {"log_level", "log_format", "traces", "trace_sample"}
 #: The last Unix ms that a stream id can have.
 _LAST: Final = (1 << 63) - 1
 
@@ -46,12 +49,12 @@ class Options:
         """Whether not everything of the time is wanted."""
         return bool(self.session or self.user or self.channel or self.type)
 
-    @property
-    def what(self) -> str:
-        """What is replayed, and with whose answers: the same text for the same replay."""
-        return repr(
-            (self.source, self.session, self.user, self.channel, self.type, self.since, self.until, self.application)
-        )
+    def what(self, settings: Settings) -> str:
+        """What is replayed from where to where, and decided how: the same text for the same replay."""
+        chosen = (self.session, self.user, self.channel, self.type, self.since, self.until, self.application)
+        # Where the log and the archive are, and whatever decides.
+        there = settings.model_dump_json(exclude=_BESIDE)
+        return repr((self.target, self.source, chosen, self.output, there, settings.secret.get_secret_value()))
 
     @property
     def words(self) -> str:

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from console.replay.answers import RecordedAnswers, Unanswered
 from console.replay.differences import Tally, values
+from console.replay.live import TYPES as REPLAYED
 from console.replay.sandbox import Sandbox
 from console.replay.turns import Held, Outputs, Settled, Turns, resumes
 from runtime.bus.outcomes import Outcome, Received, Verdict
@@ -23,7 +24,9 @@ from runtime.recording import Record
 from schemas.entry import Entry
 from schemas.events import (
     AuthRequested,
+    DisconnectRequested,
     EntryHandled,
+    MessagePublished,
     MessageReceived,
     SessionClosed,
     SessionDisconnected,
@@ -47,6 +50,8 @@ _BY_THEMSELVES: Final = frozenset(
     {MessageReceived.TYPE, WhisperReceived.TYPE, AuthRequested.TYPE, SubscribeRequested.TYPE}
 )
 _AUTH_REMEMBERS: Final = frozenset({SessionDisconnected.TYPE})
+#: What the application may write to the outbound log by itself.
+_PUBLISHED: Final = frozenset({MessagePublished.TYPE, DisconnectRequested.TYPE})
 
 
 class Processing:
@@ -63,6 +68,8 @@ class Processing:
         self._made: OrderedDict[str, tuple[str, Entry]] = OrderedDict()
         """Outputs that were not recorded so far, and who made them: where clocks are apart they come late."""
         self._settled: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._passed: OrderedDict[str, None] = OrderedDict()
+        """Entries that no processor here handles: the application reads them from the log itself."""
         self._known: set[str] = set()
         """Sessions that began within what is replayed, and are not over."""
         self._over: deque[str] = deque()
@@ -73,12 +80,13 @@ class Processing:
     async def inbound(self, record: Record) -> None:
         """An entry of the inbound log."""
         entry = record.entry
-        if entry.cause:
+        if entry.cause and entry.type not in REPLAYED:
             self.output(entry)
         if entry.type == SessionOpened.TYPE and (entry.cause in self._held or entry.cause in self._settled):
             self._known.add(entry.session)
         waits_for = {name for name, one in self._sandbox.processors.items() if entry.type in one.types}
         if not waits_for:
+            self._pass(entry)
             return
         self._held[entry.id] = held = Held(record, waits_for)
         for output in self._early.pop(entry.id, {}).values():
@@ -97,7 +105,9 @@ class Processing:
         if entry.type == SubscriptionEnded.TYPE and entry.id == derived(entry.cause, "revoked"):
             return  # Written together with its cause, by the HTTP API.
         held = self._held.get(entry.cause)
-        if (made := self._made.pop(entry.id, None)) is not None:
+        if _of_application(entry, held) or entry.cause in self._passed:
+            self._tally.notes["published by the application"] += 1
+        elif (made := self._made.pop(entry.id, None)) is not None:
             self._tally.judge(made[0], entry, made[1])
             if held is not None:
                 held.known.add(entry.id)
@@ -119,7 +129,7 @@ class Processing:
         """A processor has settled its cause."""
         held = self._held.get(trail.cause)
         if held is None:
-            if trail.cause not in self._settled:
+            if trail.cause not in self._settled and trail.cause not in self._passed:
                 self._tally.notes["settled, but written before the beginning"] += 1
             return
         if handled.processor not in held.waits_for or handled.processor in held.settled:
@@ -145,6 +155,13 @@ class Processing:
         for held in self._held.values():
             self._give_up(held)
         self._tally.notes["outputs of entries before the beginning"] += sum(map(len, self._early.values()))
+
+    def _pass(self, entry: Entry) -> None:
+        self._passed[entry.id] = None
+        if len(self._passed) > _REMEMBERED:
+            self._passed.popitem(last=False)
+        for output in self._early.pop(entry.id, {}).values():
+            self.output(output)
 
     async def _settle(self, one: Settled) -> None:
         held, processor, session = one.held, one.handled.processor, one.held.record.entry.session
@@ -225,8 +242,9 @@ class Processing:
         for entry in made:
             recorded = self._recorded(held, entry)
             if recorded is not None:
-                if recorded.ts != entry.ts == record.entry.ts:
+                if recorded.ts < entry.ts == record.entry.ts:
                     # Sent again by its client: what was appended first was handled, and lost before it had a replica.
+                    # Nothing else is there before what led to it was sent.
                     recorded = replace(recorded, ts=entry.ts)
                     self._tally.notes["made of another append of the same event, which is not there"] += 1
                 self._tally.judge(name, recorded, entry)
@@ -275,3 +293,11 @@ class Processing:
         for name in sorted(held.waits_for):
             self._tally.notes[f"not settled by {name}"] += 1
         self._tally.notes["outputs that could not be judged"] += len(held.outputs)
+
+
+def _of_application(entry: Entry, held: Held | None) -> bool:
+    """Whether the application published `entry` by itself, while it handled the cause or again in a live replay.
+
+    What a processor publishes is of the gateway that its cause came by; what the application does is of none.
+    """
+    return entry.type in _PUBLISHED and not entry.gateway and (held is None or held.record.entry.gateway != "")

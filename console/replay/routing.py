@@ -21,6 +21,8 @@ from schemas.handled import Routed
 
 #: Entries that are routed in one round trip.
 BATCH: Final = 2000
+#: Entries of one log that wait for those who settled them, at most: the oldest are given up.
+HELD: Final = 100_000
 #: Topics whose epoch is known without asking.
 _TOPICS: Final = 100_000
 ROUTER: Final = "router"
@@ -29,6 +31,11 @@ _NOWHERE: Final = Routed()
 _REMEMBERED: Final = 20_000
 #: The epoch of a topic that nothing recorded says.
 _UNKNOWN: Final = "unknown"
+#: A note on those that have the same place in their topic, and perhaps other deliveries.
+UNKNOWN_SUBSCRIBERS: Final = "routed, while it is not known who subscribed"
+#: Why it is not known who subscribes to a topic.
+_OLDER: Final = "topics that began before the beginning"
+_GAPS: Final = "topics of which something is gone"
 
 
 class Moments:
@@ -60,8 +67,10 @@ class Routing:
         self._repeated: set[str] = set()
         """Those that are on the log more than once: nothing says to which of them the trail belongs."""
         self._forgot = False
-        self._older: set[str] = set()
-        """Topics that began before the beginning: who subscribes to them is not known."""
+        self._offsets: dict[str, int] = {}
+        """The last place in each topic that was recorded."""
+        self._partial: dict[str, str] = {}
+        """Topics of which something is not there, and why: who subscribes to them is not known."""
 
     def outbound(self, record: Record) -> None:
         """An entry of the outbound log."""
@@ -69,6 +78,10 @@ class Routing:
             self._repeated.add(record.entry.id)
         self._waiting[record.stream].append(record)
         self._ids.add(record.entry.id)
+
+    def erased(self, entry: Entry) -> None:
+        """An entry of the outbound log of which the payload is gone."""
+        self._partial.setdefault(entry.topic, _GAPS)
 
     def trail(self, trail: Record, handled: EntryHandled) -> None:
         """The router has settled its cause."""
@@ -83,6 +96,8 @@ class Routing:
         for waiting in self._waiting.values():
             last = next((n for n in range(len(waiting), 0, -1) if waiting[n - 1].entry.id in self._settled), 0)
             batch += [waiting.popleft() for _ in range(last)]
+            while len(waiting) > HELD:
+                self._give_up(waiting.popleft().entry)
         for start in range(0, len(batch), BATCH):
             await self._route(batch[start : start + BATCH])
 
@@ -90,9 +105,13 @@ class Routing:
         """Nothing follows: what was not settled is counted."""
         left = sum(map(len, self._waiting.values()))
         if left:
-            self._tally.notes["not settled by router"] += left
-        if self._older:
-            self._tally.notes["topics that began before the beginning"] = len(self._older)
+            self._tally.notes[f"not settled by {ROUTER}"] += left
+        self._tally.notes.update(self._partial.values())
+
+    def _give_up(self, entry: Entry) -> None:
+        self._ids.discard(entry.id)
+        self._partial.setdefault(entry.topic, _GAPS)
+        self._tally.notes[f"not settled by {ROUTER}"] += 1
 
     async def _route(self, records: Sequence[Record]) -> None:
         await self._learn({record.entry.topic for record in records})
@@ -110,6 +129,7 @@ class Routing:
         part: list[Record] = []
         seen: set[str] = set()
         anew: list[tuple[str, str, int, int]] = []
+        gaps: list[tuple[str, int]] = []
         self._moments.of = {}
         while left:
             record = left[0]
@@ -119,16 +139,33 @@ class Routing:
                 if topic in seen and now:
                     break  # It began anew: what is before that must be routed first.
                 if not began:
-                    self._older.add(topic)
+                    self._partial.setdefault(topic, _OLDER)
                 if epoch and (now or not began):
                     anew.append((topic, epoch, offset, at))
                 self._epochs[topic] = epoch or _UNKNOWN
+                self._offsets.pop(topic, None)
+            elif offset > self._offsets.get(topic, offset):
+                if topic in seen:
+                    break  # What is before the gap must be routed first.
+                self._partial.setdefault(topic, _GAPS)
+                gaps.append((topic, offset))
+            self._passed(record.entry, epoch, offset)
             self._moments.of[record.entry.id] = (at, epoch or _UNKNOWN)
             seen.add(topic)
             part.append(left.popleft())
         if anew:
             await self._sandbox.begin_topics(anew)
+        if gaps:
+            await self._sandbox.skip_to(gaps)
         return part
+
+    def _passed(self, entry: Entry, epoch: str, before: int) -> None:
+        """Note the place behind `entry`; `before`: the one before it, in `epoch` if it has one."""
+        published = entry.type == MessagePublished.TYPE
+        if epoch:
+            self._offsets[entry.topic] = max(self._offsets.get(entry.topic, 0), before + published)
+        elif published and entry.id not in self._settled and entry.topic in self._offsets:
+            self._offsets[entry.topic] += 1  # Nothing was recorded of it.
 
     def _place(self, record: Record) -> tuple[int, str, int, bool]:
         """When it was routed, its epoch (empty where it gave none), the offset before it, and whether it began."""
@@ -145,7 +182,7 @@ class Routing:
         known = await self._sandbox.epochs(unknown) if unknown and self._forgot else [""] * len(unknown)
         self._epochs |= zip(unknown, known, strict=True)
         while len(self._epochs) > max(_TOPICS, len(topics)):
-            self._epochs.popitem(last=False)
+            self._offsets.pop(self._epochs.popitem(last=False)[0], None)
             self._forgot = True
 
     def _judge(self, entry: Entry, outcome: Outcome) -> None:
@@ -159,17 +196,25 @@ class Routing:
         trail, handled = known[0].entry, known[1]
         done = "done" if outcome.verdict is Verdict.DONE else "dead"
         was, now = handled.routed or _NOWHERE, Routed.model_validate((outcome.notes or {}).get("routed", {}))
-        if handled.redelivered or entry.id in self._repeated or entry.topic in self._older:
-            # Who subscribed at the second time is not who did at the first one; of older topics it is not known at all.
-            now = now.model_copy(update={"deliveries": was.deliveries, "content": was.content})
-        elif was.deliveries and not was.content:
+        if was.deliveries and not was.content:
             now = now.model_copy(update={"content": ""})  # An archive that leaves out fields has no digests.
         before, after = _judged(was), _judged(now)
-        if handled.outcome == done and before == after:
+        same = handled.outcome == done and (was.epoch, was.offset) == (now.epoch, now.offset)
+        if same and before == after:
             self._tally.identical()
+        elif handled.redelivered or entry.id in self._repeated or entry.topic in self._partial:
+            # Who subscribed at the second time is not who did at the first; of partial topics it is not known at all.
+            if same:
+                self._tally.notes[UNKNOWN_SUBSCRIBERS] += 1
+            else:
+                told = {name: before[name] for name in ("deliveries", "content")}
+                self._differs(trail, (handled.outcome, before), (done, after | told))
         else:
-            changes = values("outcome", handled.outcome, done) | values("routed", before, after)
-            self._tally.differs("changed", ROUTER, trail, changes)
+            self._differs(trail, (handled.outcome, before), (done, after))
+
+    def _differs(self, trail: Entry, was: tuple[str, object], now: tuple[str, object]) -> None:
+        changes = values("outcome", was[0], now[0]) | values("routed", was[1], now[1])
+        self._tally.differs("changed", ROUTER, trail, changes)
 
 
 def _judged(routed: Routed) -> dict[str, object]:

@@ -23,6 +23,7 @@ from runtime.settings import Settings
 from schemas.channel_auth import ChannelVerifier
 from schemas.entry import Entry
 from schemas.events import DisconnectRequested, SessionClosed
+from schemas.groups import FORWARDER
 from schemas.sealing import Unseals
 from schemas.topics import session_topic
 
@@ -58,8 +59,10 @@ class Sandbox:
         self._client = client
         self.keys = self.settings.keys
         self._sessions = SessionRecord(client, self.keys, window, channel_events=settings.channel_events)
+        # With HEADGATE_LARAVEL_VIA=log the application decides what the forwarder would.
+        deciding = [one for one in DECIDING if one != FORWARDER or settings.laravel_via == "http"]
         self.processors: dict[str, Processor] = {
-            one: processor(one, self.settings, client, asks, sealer, verifier) for one in DECIDING
+            one: processor(one, self.settings, client, asks, sealer, verifier) for one in deciding
         }
         store = TopicStore(client, self.settings, moment=moment)
         self.router = Router(store, _NoDirectory(), _NoStreams(), _NoSessions())
@@ -116,6 +119,13 @@ class Sandbox:
             # As egress/topics/lua/common.lua begins one.
             state: Any = {"epoch": epoch, "offset": offset, "turned": at}
             pipeline.hset(self.keys.topic(topic, "state"), mapping=state)
+        await pipeline.execute()
+
+    async def skip_to(self, offsets: Iterable[tuple[str, int]]) -> None:
+        """Let topics have the last offset that (topic, offset) says: what came before is not in what is replayed."""
+        pipeline = self._client.pipeline(transaction=False)
+        for topic, offset in offsets:
+            pipeline.hset(self.keys.topic(topic, "state"), "offset", str(offset))
         await pipeline.execute()
 
     async def remove(self) -> None:

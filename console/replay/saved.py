@@ -26,8 +26,11 @@ _ROOT: Final = Path(__file__).parents[2]
 #: Whose code decides, or judges what was decided.
 _DECIDES: Final = ("schemas", "runtime", "processors", "egress", "console/replay")
 #: Modules of which a snapshot has objects; nothing else is made of what is read.
-_OWN: Final = ("console.replay.", "runtime.recording", "schemas.", "collections")
-_PLAIN: Final = frozenset({"dict", "list", "set", "frozenset"})
+_OWN: Final = ("console.replay.", "runtime.recording", "schemas.")
+_PLAIN: Final = {
+    "builtins": frozenset({"dict", "list", "set", "frozenset"}),
+    "collections": frozenset({"Counter", "OrderedDict", "defaultdict", "deque"}),
+}
 
 
 class Saved:
@@ -54,7 +57,10 @@ class Saved:
                 "the checkpoint is of a replay of something else, or the code has changed since: "
                 "remove it to begin anew, or name another"
             )
-        found = _Unpickler(io.BytesIO(kept[1]), self._outside).load()
+        try:
+            found = Reader(io.BytesIO(kept[1]), self._outside).load()
+        except pickle.UnpicklingError as error:
+            raise ConfigurationError(f"the checkpoint cannot be read: {error}") from error
         assert isinstance(found, Decided)
         return found
 
@@ -104,7 +110,9 @@ class _Pickler(pickle.Pickler):
         return self._names.get(id(obj))
 
 
-class _Unpickler(pickle.Unpickler):
+class Reader(pickle.Unpickler):
+    """Makes of a checkpoint the objects that a replay has, and no others; raises UnpicklingError."""
+
     def __init__(self, file: io.BytesIO, outside: Mapping[str, Any]) -> None:
         super().__init__(file)
         self._outside = outside
@@ -113,6 +121,9 @@ class _Unpickler(pickle.Unpickler):
         return self._outside[pid]
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.startswith(_OWN) or (module == "builtins" and name in _PLAIN):
-            return super().find_class(module, name)
+        if "." not in name and (module.startswith(_OWN) or (module in _PLAIN and name in _PLAIN[module])):
+            found = super().find_class(module, name)
+            # Not what its module has from others: a checkpoint is of whoever could write to it.
+            if isinstance(found, type) and found.__module__ == module:
+                return found
         raise pickle.UnpicklingError(f"a checkpoint has no {module}.{name}")

@@ -18,6 +18,7 @@ from schemas.errors import InvalidEntry
 from schemas.events import (
     AuthRequested,
     EntryHandled,
+    Event,
     SessionAuthenticated,
     SessionClosed,
     SessionDisconnected,
@@ -132,10 +133,7 @@ def resumes(entry: Entry) -> str:
     """The session that a client asked to go on with, if it did."""
     if entry.type != AuthRequested.TYPE:
         return ""
-    try:
-        event = entry.event()
-    except InvalidEntry:  # Its processor found the same.
-        return ""
+    event = _event(entry)
     return event.resume.session if isinstance(event, AuthRequested) and event.resume else ""
 
 
@@ -158,12 +156,17 @@ def _place(held: Held) -> tuple[int, int]:
     entry = held.record.entry
     if entry.type == AuthRequested.TYPE:
         output = held.outputs.get(derived(entry.id, "resumed"))
-        told = output.event() if output is not None else None
+        told = _event(output) if output is not None else None
         return (told.generation, 0) if isinstance(told, SessionAuthenticated) else (_LAST, 0)
-    try:
-        event = entry.event()
-    except InvalidEntry:  # Its processor found the same.
+    event = _event(entry)
+    if not isinstance(event, SessionDisconnected):
         return (_LAST, 0)
-    assert isinstance(event, SessionDisconnected)
     # One that led to nothing was of a connection that the session had no more.
     return (event.generation, 2) if held.known else (event.generation + 1, 1)
+
+
+def _event(entry: Entry) -> Event | None:
+    try:
+        return entry.event()
+    except InvalidEntry:  # Its processor found the same.
+        return None

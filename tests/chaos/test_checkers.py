@@ -154,6 +154,7 @@ CHANGED = {
         (0, [FIGURES], 0),
         (1, [CHANGED, FIGURES | {"changed": 1}], 1),
         (1, [FIGURES | {"not_judged": {"not answered: the trail does not hold it": 1}}], 1),
+        (0, [FIGURES | {"not_judged": {"not settled by router": 1}}], 1),
         (2, [FIGURES | {"identical": 0}], 1),
         (1, [], 1),
     ],

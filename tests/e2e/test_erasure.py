@@ -172,5 +172,13 @@ async def test_a_user_is_erased(running: System, tmp_path: Path) -> None:
         assert (await bob.ask({"type": "echo", "n": 1}))["type"] == "echo"
     status, out, err = await outcome("erase", "user", user, "--yes", env=env(running), cwd=tmp_path)
     assert (status, "0 entries of the archive were emptied" in out) == (0, True), out + err
+    # And what is left of both is decided as it was.
+    await running.settled()
+    for source in ("archive", "log", "all"):
+        replay = ("replay", "--target", "sandbox", "--source", source, "--json")
+        status, out, err = await outcome(*replay, env=env(running), cwd=tmp_path)
+        *differences, figures = [json.loads(line) for line in out.splitlines()]
+        assert (status, differences) == (0, []), (source, figures, err)
+        assert figures["identical"] > 4, (source, figures)
     status, out, err = await outcome("erase", "user", "nobody", "--yes", env=env(running), cwd=tmp_path)
     assert (status, "Nothing is known" in out) == (0, True), out + err

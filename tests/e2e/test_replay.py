@@ -80,8 +80,8 @@ async def over(running: System) -> bool:
 
 
 async def replayed(running: System, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    """Exit status and JSON lines of a replay in a sandbox by the command."""
-    env = environment(running.folder, running.redis.url, "http://127.0.0.1:9")
+    """Exit status and JSON lines of a replay in a sandbox by the command; the application can be reached."""
+    env = environment(running.folder, running.redis.url, running.laravel.url)
     arguments = ("replay", "--target", "sandbox", "--json", *options)
     status, output, errors = await outcome(*arguments, env=env, cwd=running.folder)
     assert status in (0, 1), errors
@@ -89,7 +89,7 @@ async def replayed(running: System, *options: str) -> tuple[int, list[dict[str, 
 
 
 async def test_a_real_load_replays_identically(running: System) -> None:
-    """Every output of processors and router is what it was, though the application is out of reach."""
+    """Every output of processors and router is what it was."""
     status, lines = await replayed(running)
     assert (status, lines[:-1]) == (0, []), lines
     figures = lines[-1]
@@ -99,7 +99,8 @@ async def test_a_real_load_replays_identically(running: System) -> None:
 
 
 async def test_a_replay_asks_nobody_and_writes_nothing(running: System) -> None:
-    """The application keeps no second message, and no stream of the log was given anything: not even on its server.
+    """The application hears nothing a second time, though it is there and could; no stream of the log was given
+    anything: not even on its server.
 
     What counts is every entry ever added, which trimming, whose time may come meanwhile, leaves as it is.
     """
@@ -107,7 +108,7 @@ async def test_a_replay_asks_nobody_and_writes_nothing(running: System) -> None:
     async def state() -> tuple[int, dict[bytes, int]]:
         streams = [key async for key in running.log.scan_iter(_type="stream")]
         added = {key: (await running.log.xinfo_stream(key))["entries-added"] for key in streams}
-        return len(await running.laravel.messages()), added
+        return await running.laravel.told(), added
 
     before = await state()
     assert before[0] > 0

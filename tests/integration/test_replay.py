@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi.responses import JSONResponse
@@ -22,16 +22,19 @@ from egress.app import build as egress
 from egress.routing import deliveries
 from processors.channels import rules
 from runtime.bus.servers import connect
-from runtime.recording import LogRecording, Record, Selection, recorded
+from runtime.recording import LogRecording, Record, Recording, Selection, recorded
+from schemas.entry import Entry
 from schemas.errors import ConfigurationError, ErrorCode
 from schemas.events import (
     AuthRequested,
     EntryHandled,
+    MessagePublished,
     MessageReceived,
     SessionDisconnected,
     SubscribeRequested,
     WhisperReceived,
 )
+from schemas.ids import derived, uuid7
 from tests.integration.processors_world import (
     AUTHORIZE,
     HANDLE,
@@ -107,15 +110,23 @@ async def record(world: World) -> None:
 
 
 async def replayed(
-    world: World, wanted: Selection = ALL, *, late: tuple[str, ...] = (), **options: Any
+    world: World,
+    wanted: Selection = ALL,
+    *,
+    late: tuple[str, ...] = (),
+    source: Recording | None = None,
+    **options: Any,
 ) -> tuple[Tally, list[Difference]]:
-    """How a replay of the log goes, and every difference. `late`: processors that told last what they had settled."""
+    """How a replay goes, of the log if there is no `source`, and every difference.
+
+    `late`: processors that told last what they had settled.
+    """
     found: list[Difference] = []
     client: Redis = connect(world.settings)
     try:
         async with sandboxed(world.settings, world.keys, found.append, log=client, **options) as (decided, _):
             behind: list[Record] = []
-            async for batch in LogRecording(client).read(recorded(world.keys), wanted):
+            async for batch in (source or LogRecording(client)).read(recorded(world.keys), wanted):
                 behind += [one for one in batch if _by(one, late)]
                 await decided.take([one for one in batch if not _by(one, late)])
             if behind:
@@ -127,7 +138,7 @@ async def replayed(
 
 
 def _by(record: Record, processors: tuple[str, ...]) -> bool:
-    event = record.entry.event()
+    event = record.entry.event() if processors else None
     return isinstance(event, EntryHandled) and event.processor in processors
 
 
@@ -253,11 +264,65 @@ async def test_sessions_that_began_before_are_not_judged_by_what_is_unknown(worl
     assert tally.outputs["identical"] > 50
 
 
+def published(cause: Entry, id: str) -> Entry:
+    """What the Composer package writes to the log when the application publishes while it handles `cause`."""
+    told = MessagePublished(frame={"type": "channel_broadcast", "channel": "news", "data": 1})
+    return Entry.of(told, id=id, ts=cause.ts + 3, topic="channel:news", cause=cause.id)
+
+
+@pytest.mark.parametrize("once", [False, True], ids=["an id of its own", "once, under a key"])
+async def test_what_the_application_publishes_meanwhile_is_its_own(world: World, once: bool) -> None:
+    """No processor makes it, then or now: it is counted and neither missing nor judged."""
+    world.app.replies[HANDLE] = answer
+    async with running(world, "laravel"):
+        cause = await world.append("s1", message("hello"))
+        await eventually(lambda: world.frames("session:s1"))
+        await eventually(lambda: world.settled("laravel"))
+    own = published(cause, derived("default", "api/order-7") if once else uuid7(cause.ts, b"0123456789"))
+    await world.write(world.keys.outbound_of(own.topic), own.fields())
+    tally, found = await replayed(world, router=False)
+    assert found == []
+    assert (tally.outputs["identical"], tally.notes["published by the application"]) == (2, 1)
+
+
+async def test_where_the_application_reads_the_log_its_answers_are_its_own(world: World) -> None:
+    """With HEADGATE_LARAVEL_VIA=log nobody waits for a forwarder; what follows from messages is the application's."""
+    await record(world)
+    for p in range(world.keys.partitions):
+        trail = world.keys.trail(world.keys.inbound(p))
+        for stream_id, fields in cast("Any", await world.client.xrange(trail)):
+            if b'"processor":"laravel"' in fields[b"data"]:
+                await world.client.xdel(trail, stream_id)
+    world.settings = world.settings.model_copy(update={"laravel_via": "log"})
+    tally, found = await replayed(world)
+    assert found == []
+    assert tally.notes["published by the application"] > 20
+    assert not any("settled" in why or "before" in why for why, count in tally.notes.items() if count), tally.notes
+
+
+async def test_a_live_replay_is_no_output_of_what_was_replayed(world: World) -> None:
+    """Messages and publications that are on the log again, caused by the first ones, are decided as messages are."""
+    world.app.replies[HANDLE] = answer
+    async with running(world, "laravel"), routed(world):
+        first = await world.append("s1", message("hello"))
+        own = Entry.of(MessagePublished(frame={"n": 1}), id=uuid7(first.ts, b"9876543210"), ts=1, topic="channel:news")
+        await world.write(world.keys.outbound_of(own.topic), own.fields())
+        await eventually(lambda: settled(world))
+        live = Live(world.client, world.keys, "a-run")
+        live.queue(world.keys.inbound_of("s1"), "0-1", first)
+        live.queue(world.keys.outbound_of(own.topic), "0-1", own)
+        await live.flush()
+        await eventually(lambda: settled(world))
+    tally, found = await replayed(world)
+    assert found == []
+    assert tally.outputs["identical"] == 8, "two messages asked about and answered, four entries routed"
+
+
 async def test_what_is_replayed_into_the_log_is_marked(world: World) -> None:
     """Into the log only messages go, under ids of their own, caused by the first ones and marked in the payload."""
     entry = await world.append("s1", message("hello"), user="7")
     await world.append("s1", SessionDisconnected(generation=1, code=0, reason="", by="client", final=True))
-    live = Live(world.client, world.keys)
+    live = Live(world.client, world.keys, "a-run")
     with pytest.raises(ConfigurationError, match="something else"):
         live.confirmed("yes")
     live.confirmed("replay into hg:")

@@ -1,0 +1,123 @@
+"""What a replay compares, keeps and takes back."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.replay.checkpoint import Checkpoint
+from console.replay.differences import Tally, values
+from console.replay.options import Options
+from console.replay.saved import Reader
+from runtime.recording import Record
+from runtime.settings import Settings
+from schemas.entry import Entry
+from schemas.errors import ConfigurationError
+from schemas.events import MessageReceived
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "found"),
+    [
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": None}, {}, {"x.a": (None, "(not there)")}),
+        ({}, {"a": None}, {"x.a": ("(not there)", None)}),
+        ({"a": 1}, {}, {"x.a": (1, None)}),
+        ({"a": 1}, {"a": True}, {"x.a": (1, True)}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": True}]}, {"x.a.0.b": (1, True)}),
+        ({"a": [1, 2]}, {"a": [1]}, {"x.a": ([1, 2], [1])}),
+    ],
+)
+def test_what_json_tells_apart_differs(was: Any, now: Any, found: dict[str, Any]) -> None:
+    """Null and nothing, one and true: also inside of lists."""
+    assert values("x", was, now) == found
+
+
+@pytest.mark.parametrize(
+    ("identical", "notes", "good"),
+    [
+        (5, {}, True),
+        (5, {"outputs of entries before the beginning": 90}, True),
+        (5, {"not settled by laravel": 5}, True),
+        (5, {"not settled by laravel": 3, "not settled by router": 3}, False),
+        (5, {"not answered: x": 1}, False),
+    ],
+)
+def test_a_replay_that_judged_next_to_nothing_is_not_good(identical: int, notes: dict[str, int], good: bool) -> None:
+    """The end of a log that is in use may have no trail yet; where that is most of it, something is wrong."""
+    tally = Tally(lambda difference: None)
+    for _ in range(identical):
+        tally.identical()
+    tally.notes.update(notes)
+    assert tally.good is good
+
+
+def named(module: str, name: str) -> bytes:
+    """A pickle that is nothing but the global `name` of `module`."""
+    words = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+    return b"\x80\x04" + words + b"\x93."
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("console.replay.comparing", "os.system"),
+        ("console.replay.comparing", "os"),
+        ("console.replay.comparing", "compare"),
+        ("console.replay.saved", "Path"),
+        ("schemas.entry", "JSON"),
+        ("collections", "namedtuple"),
+        ("builtins", "eval"),
+        ("os", "system"),
+    ],
+)
+def test_a_forged_checkpoint_gets_nothing_but_what_a_replay_is_made_of(module: str, name: str) -> None:
+    """No function, and nothing that a module of ours has from elsewhere."""
+    with pytest.raises(pickle.UnpicklingError, match="a checkpoint has no"):
+        Reader(io.BytesIO(named(module, name)), {}).load()
+
+
+def test_a_checkpoint_has_what_a_replay_is_made_of() -> None:
+    """Our own types, and the plain ones that they are made of."""
+    entry = Entry.of(MessageReceived(frame={"a": 1}), id="x", ts=1)
+    kept = OrderedDict({"a": (Record("in", "1-0", entry), entry.event(), {1}, frozenset({2}))})
+    assert Reader(io.BytesIO(pickle.dumps(kept)), {}).load() == kept
+
+
+def record(stream_id: str) -> Record:
+    return Record("hg:{in:0}", stream_id, Entry.of(MessageReceived(frame={}), id=stream_id, ts=1))
+
+
+def test_a_checkpoint_is_gone_on_with_by_the_same_replay_alone(tmp_path: Path) -> None:
+    """Under the name that the replay had, so that what it appended twice is the same; another one is refused."""
+    path = tmp_path / "mark.json"
+    first = Checkpoint(path, "this")
+    first.reached([record("5-0")])
+    first.write()
+    again = Checkpoint(path, "this")
+    assert (again.positions, again.run) == ({"hg:{in:0}": "5-0"}, first.run)
+    assert Checkpoint(None, "this").run != first.run
+    with pytest.raises(ConfigurationError, match="something else"):
+        Checkpoint(path, "that")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"redis_url": "redis://elsewhere/0"},
+        {"prefix": "x:"},
+        {"archive_url": "sqlite+aiosqlite:///x"},
+        {"secret": "s" * 32},
+    ],
+)
+def test_a_replay_is_of_its_log_and_its_rules(other: dict[str, str]) -> None:
+    """What was begun on another log, or with other settings, is another replay; what is logged does not matter."""
+    settings = Settings(_env_file=None)
+    changed = Settings(_env_file=None, **other)  # type: ignore[arg-type]
+    assert Options().what(settings) == Options().what(settings.model_copy(update={"log_level": "debug"}))
+    assert Options().what(settings) != Options().what(changed)
