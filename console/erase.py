@@ -78,12 +78,12 @@ class _Erasure:
             waiting = await self._redis.trim(found, self._deadline)
         await self._redis.forget(found, self._traces)
         await self._redis.forget_deliveries()
-        emptied, compacted = 0, True
-        if await self._in_archive():
+        emptied, archived = 0, await self._in_archive()
+        if archived:
             await self._archive.find(self._traces)  # Also what has been archived since.
             emptied = await self._archive.erase(self._traces, int(time.time() * 1000))
-            compacted = await self._archive.compact(self._deadline)
         await self._redis.note_erasure()
+        compacted = not archived or await self._archive.compact(self._deadline)
         late = await self._redis.rewrite_aof(self._deadline)
         typer.echo(f"{emptied} entries of the archive were emptied.")
         for log, reason in waiting.items():

@@ -18,7 +18,7 @@ import redis.asyncio as aioredis
 from redis.exceptions import ResponseError
 
 from console.erasures import note_erasure
-from console.replay.sandbox import PREFIX
+from console.replay.choices import SANDBOXES
 from processors.persistence.erasing import Traces
 from runtime.bus.cluster import masters
 from runtime.bus.handled import LOOK, idle, required
@@ -117,7 +117,7 @@ class RedisEraser:
 
     async def sandboxes(self) -> list[str]:
         """Keys of replays on this server, under way or kept: what they decide by was recorded, and they hold it."""
-        return [key async for key in self._scan("*", PREFIX)]
+        return [key async for key in self._scan("*", SANDBOXES)]
 
     async def find(self, traces: Traces) -> Found:
         """What there is, going through every log; `traces` grow by what they tell."""

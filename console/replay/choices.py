@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+#: What every key of a sandbox starts with, before the name of its replay.
+SANDBOXES: Final = "hg-replay-"
 
 
 class Target(StrEnum):

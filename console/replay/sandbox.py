@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 import redis.asyncio as aioredis
 from pydantic import SecretStr
 
+from console.replay.choices import SANDBOXES
 from egress.operations import Operation
 from egress.router import Router
 from egress.routing.deliveries import Delivery
@@ -27,8 +28,7 @@ from schemas.groups import FORWARDER
 from schemas.sealing import Unseals
 from schemas.topics import session_topic
 
-#: What every key of a sandbox starts with, before the name of its replay.
-PREFIX: Final = "hg-replay-"
+PREFIX: Final = SANDBOXES
 #: How long a session waits to be resumed, in seconds: its end is an entry of the recording, not a matter of time.
 _FOR_EVER: Final = 10_000_000
 #: When an order was given that ended a session, in Unix ms: whether that began before it was decided then.

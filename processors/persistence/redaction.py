@@ -79,7 +79,7 @@ class Redaction:
 
     def _redact(self, type_: str, payload: Any, rules: Sequence[Rule]) -> bool:
         """Whether anything of `payload` was changed."""
-        asked = payload.get("asked") if type_ == EntryHandled.TYPE and isinstance(payload, dict) else None
+        asked: Any = payload.get("asked") if type_ == EntryHandled.TYPE and isinstance(payload, dict) else None
         bare = isinstance(asked, dict) and "answer" in asked and not isinstance(asked["answer"], dict)
         if bare:
             asked["answer"] = {"data": asked["answer"]}  # As it is published (processors.laravel.rules).

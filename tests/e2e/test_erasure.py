@@ -26,7 +26,7 @@ from tests.support.command import outcome
 from tests.support.system import SECRET, System, system
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 CANARY: Final = "canary-of-ada"
 OTHERS: Final = "words-of-bob"
