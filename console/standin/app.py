@@ -84,21 +84,8 @@ def stand_in_app(settings: Settings, clock: Callable[[], float] = time.time) -> 
     app.middleware("http")(_introduce)
     for error, status in ((InvalidSignature, 401), (RefusedError, 422), (InvalidTopic, 403)):
         app.add_exception_handler(error, _answer_with(status))
+    _add_demo(app, tokens, rules, clock)
     signed = [Depends(Signed(settings.verifier(), clock))]
-
-    @app.get("/")
-    @app.get("/health")
-    async def introduce() -> dict[str, str]:
-        return {"status": "ok", "application": SELF_DESCRIPTION}
-
-    @app.post("/api/demo/token")
-    async def token(login: Login) -> dict[str, Any]:
-        user = rules.login(login.name)
-        return {
-            "token": tokens.issue(user, int(clock())),
-            "user": {"id": user.id, "name": user.name},
-            "application": "stand-in",
-        }
 
     @app.post(settings.laravel_verify_path, dependencies=signed)
     async def verify(request: Request) -> Response:
@@ -128,6 +115,24 @@ def stand_in_app(settings: Settings, clock: Callable[[], float] = time.time) -> 
         return JSONResponse({"member": member})
 
     return app
+
+
+def _add_demo(app: FastAPI, tokens: Tokens, rules: StandIn, clock: Callable[[], float]) -> None:
+    """What Headgate does not call: the application's word on itself, and the demo's login."""
+
+    @app.get("/")
+    @app.get("/health")
+    async def introduce() -> dict[str, str]:
+        return {"status": "ok", "application": SELF_DESCRIPTION}
+
+    @app.post("/api/demo/token")
+    async def token(login: Login) -> dict[str, Any]:
+        user = rules.login(login.name)
+        return {
+            "token": tokens.issue(user, int(clock())),
+            "user": {"id": user.id, "name": user.name},
+            "application": "stand-in",
+        }
 
 
 async def _introduce(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -102,6 +102,7 @@ async def test_a_link_of_dev_signs_in_once(settings: Settings) -> None:
         http.cookies.clear()
         assert (await http.get(links[0])).status_code == 403
         page = await http.post("/link", headers=HERE)
+        assert 'role="status">A new link' in page.text
         assert len(links) == 2
         assert links[1] not in page.text
         assert (await http.get(links[1])).status_code == 303
@@ -140,6 +141,9 @@ async def test_while_redis_is_away_it_says_so(settings: Settings, server: RedisS
             return "Redis does not answer" in (await http.get("/groups")).text
 
         await eventually(stale)
+        for path in ("/", "/groups", "/live/overview", "/live/groups"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.text.count("Redis does not answer")) == (200, 1), path
         answer = await http.get("/sessions")
         assert answer.status_code == 503
         assert "The log does not answer" in answer.text

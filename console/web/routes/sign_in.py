@@ -24,6 +24,7 @@ def _page(room: Room, request: Request, status: int = 200, words: str = "", plac
         "sign_in.html",
         status=status,
         words=words,
+        refused=status != 200,
         next=local(place),
         tokens=bool(room.access.tokens),
         proxy=bool(room.access.proxy),
