@@ -183,9 +183,9 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     """The parts of a gateway in start order; `place` is given to one of several. Raises ConfigurationError."""
     telemetry = Telemetry.from_settings(settings, "ingress")
     client = connect(settings)
-    connection = LogConnection(client, settings)
     appender = Appender(client, assurance=Assurance.of(settings.ack))
-    gateway = Gateway(settings, appender, telemetry, connection.problem)
+    gateway = Gateway(settings, appender, telemetry, lambda: connection.problem())
+    connection = LogConnection(client, settings, gateway.log_lost)
     deliveries = Deliveries(settings, client, gateway.hub, telemetry, gateway.renamed)
     health = Health()
     health.add(connection.problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -26,8 +26,9 @@ from runtime.telemetry import Telemetry
 from schemas.close_codes import CloseCode
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
-from schemas.events import FIRST_GENERATION, AuthenticatedDelivery, SessionDisconnected
+from schemas.events import FIRST_GENERATION, AuthenticatedDelivery, SessionDisconnected, UnsubscribeRequested
 from schemas.ids import of_disconnection
+from schemas.keys import Keys
 
 log = structlog.get_logger()
 
@@ -107,6 +108,23 @@ class Gateway:
         self._surroundings = replace(self._surroundings, settings=settings)
         for member in self.hub.members():
             member.lost()
+
+    def log_lost(self, places: Collection[str]) -> None:
+        """What lay beside the epochs at `places` is gone: sessions come back, so that what they need is there again.
+
+        Where the record of a session is gone, only its gateway can still say which channels it was in.
+        """
+        keys = self._settings.keys
+        for member in self.hub.members():
+            session, channels = member.id, self.hub.channels(member)
+            member.missed()
+            if Keys.epoch(keys.inbound_of(session)) not in places:
+                continue
+            for channel in channels:
+                left = UnsubscribeRequested(channel=channel, generation=member.generation)
+                moment, gateway = now().wall_ms, self._settings.gateway_id
+                entry = Entry.of(left, id=new_id(), ts=moment, session=session, gateway=gateway)
+                self._append_lasting(keys.inbound_of(session), entry)
 
     async def start(self) -> None:
         """Begin to watch the log."""

@@ -90,6 +90,11 @@ class Hub:
         """Every open session."""
         return list(self._members.values())
 
+    def channels(self, member: Member) -> list[str]:
+        """The channels that a session is in, sorted."""
+        topics = self._joined.get(member.id, ())
+        return sorted(topic.removeprefix(_CHANNELS) for topic in topics if topic.startswith(_CHANNELS))
+
     def add(self, member: Member) -> None:
         """A session opened."""
         self._members[member.id] = member

@@ -8,7 +8,7 @@ its message again, which is the same event at another place. So the ids of event
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import redis.asyncio as aioredis
 
@@ -66,7 +66,7 @@ class Begun:
         """
         entry = received.entry
         kept = END_KEPT_S if entry.type == SessionClosed.TYPE else KEPT_S
-        args = [received.stream_id, kept, entry.id, received.at, int(received.retried)]
+        args: list[Any] = [received.stream_id, kept, entry.id, received.at, int(received.retried)]
         answer: list[bytes] = await self._begin(keys=self._of(received), args=args)
         return Beginning(answer[0].decode()), answer[1].decode()
 

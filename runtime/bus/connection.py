@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable, Sequence
 
 import redis.asyncio as aioredis
 import structlog
@@ -46,8 +47,12 @@ def is_away(error: RedisError) -> bool:
 class LogConnection:
     """A client that is checked at start and closed at stop; a Component."""
 
-    def __init__(self, client: aioredis.Redis, settings: Settings) -> None:
+    def __init__(
+        self, client: aioredis.Redis, settings: Settings, lost: Callable[[Sequence[str]], None] = lambda places: None
+    ) -> None:
+        """`lost` is told the keys of the epochs that are others now: what was beside them is gone."""
         self._client = client
+        self._lost = lost
         self._settings = settings
         self._answers = True
         self._epochs: dict[str, str] = {}
@@ -91,6 +96,7 @@ class LogConnection:
                     hint="the server lost its data: what it had acknowledged is only in the archive now",
                 )
                 self._epochs = now
+                self._lost(lost)
 
 
 async def epochs(client: aioredis.Redis, settings: Settings) -> dict[str, str]:

@@ -222,6 +222,18 @@ async def test_what_expired_meanwhile_is_not_given_back(world: World) -> None:
     assert (again.payload()["generation"], again.payload()["expires_at"]) == (2, int(ends["private-b"] * 1000))
 
 
+async def test_what_others_have_of_a_session_that_was_lost_with_its_log_ends(world: World) -> None:
+    """Its gateway says which channels it was in, and that its connection is over, to a log that knows nothing of it."""
+    async with running(world, "auth", "channels"):
+        await world.append(SESSION, UnsubscribeRequested(channel="news"), user="7")
+        lost = SessionDisconnected(generation=1, code=3010, reason="", by="gateway", final=False)
+        await world.append(SESSION, lost, user="7")
+        await eventually(lambda: world.published(f"session:{SESSION}"))
+    for topic in ("channel:news", "user:7"):
+        (ended,) = await world.published(topic)
+        assert (ended.type, ended.session) == ("subscription.ended", SESSION)
+
+
 async def test_what_was_revoked_is_asked_about_again(world: World) -> None:
     """A signature from before looks as one from after: the application says what holds, and its yes counts on."""
     async with running(world, "auth", "channels"):

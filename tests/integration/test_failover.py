@@ -66,7 +66,8 @@ async def test_a_lost_log_is_told() -> None:
     async with redis_server() as server:
         settings = bus_settings(server.url)
         async with running_bus(settings) as bus:
-            connection = LogConnection(connect(settings), settings)
+            told: list[list[str]] = []
+            connection = LogConnection(connect(settings), settings, lambda places: told.append(list(places)))
             await connection.start()
             seen = Seen()
             await bus.group(seen)
@@ -78,6 +79,7 @@ async def test_a_lost_log_is_told() -> None:
                 await eventually(lambda: lost() == before + 1, 10)
             (line,) = [line for line in logs if line["event"] == "log.lost"]
             assert line["was"] != line["now"]
+            assert told == [[settings.keys.meta()]]
             assert connection.problem() is None
             assert await bus.observer.hget(bus.keys.meta(), "partitions") == b"4"
             await bus.write("s", 1)

@@ -24,6 +24,7 @@ from schemas.events import AuthenticatedDelivery, AuthRequested, PublicationDeli
 from schemas.topics import session_topic
 from tests.support.client import Client, SocketClient
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.verdicts import Verdicts
 from tests.support.waiting import eventually
 from tests.support.wt_client import SessionRefusedError
 from tests.support.wt_client import connect as wt_connect
@@ -264,6 +265,38 @@ async def test_a_session_is_sent_back_for_what_its_gateway_did_not_get(server: R
             notice = await client.wait_type("disconnect")
             assert (notice["code"], notice["reconnect"]) == (3010, True)
             assert [frame["n"] for frame in client.received if frame["type"] == "note"] == [1, 2]
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("lost", ["its record", "something else"])
+async def test_sessions_come_back_when_a_part_of_the_log_is_lost(
+    server: RedisServer, tmp_path: Path, lost: str
+) -> None:
+    """Their topics may have been there. Of a session whose record is gone the gateway says which channels it leaves."""
+    settings = settings_for(server, tmp_path)
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        client = await Client.connect(f"https://127.0.0.1:{listener.quic.port}/")
+        async with client, Verdicts(server.url, settings.keys, settings.gateway_id):
+            await client.authenticate("t")
+            await client.subscribe("news")
+            log = settings.keys.inbound_of(client.session)
+            listener._gateway.log_lost(
+                [settings.keys.epoch(log if lost == "its record" else settings.keys.outbound(0))]
+            )
+            notice = await client.wait_type("disconnect")
+            assert (notice["code"], notice["reconnect"]) == (3010, True)
+
+            async def ended() -> bool:
+                return "session.disconnected" in await written()
+
+            async def written() -> list[str]:
+                found: Any = await redis.xrange(log)
+                entries = [Entry.from_fields(fields) for _, fields in found]
+                return [str(one.payload().get("channel", one.type)) for one in entries if one.session == client.session]
+
+            await eventually(ended)
+    assert (await written()).count("news") == (2 if lost == "its record" else 1)
     await redis.aclose()
 
 
