@@ -32,3 +32,9 @@ ACK_SECONDS = Histogram(
 def frames_in(event_type: str) -> Counter:
     """FRAMES_IN of one of our event types, looked up once."""
     return FRAMES_IN.labels(event_type)
+
+
+def count_error(frame: dict[str, object] | None) -> None:
+    """Count a frame that is written, if it is an error."""
+    if frame is not None and frame.get("type") == "error" and isinstance(frame.get("code"), int):
+        ERRORS.labels(str(frame["code"]) if 100 <= int(str(frame["code"])) < 200 else "other").inc()
