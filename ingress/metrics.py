@@ -16,6 +16,7 @@ FRAMES_OUT = Counter("headgate_frames_sent", "Frames written to clients.")
 DATAGRAMS_OUT = Counter("headgate_datagrams_sent", "Datagrams written to clients.")
 DATAGRAMS_DROPPED = Counter("headgate_datagrams_dropped", "Datagrams that went no further.", ["reason"])
 DELIVERIES = Counter("headgate_deliveries", "Entries of the delivery stream, by what became of them.", ["result"])
+BROKE = Counter("headgate_sessions_broke", "Sessions that were closed for a fault in a gateway's code.")
 DECLARED_LOST = Counter(
     "headgate_gateway_declared_lost", "Times this gateway found that it had been declared lost and began anew."
 )

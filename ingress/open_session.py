@@ -222,6 +222,12 @@ class OpenSession:
         """Something for it was lost on the way."""
         self._close(CloseCode.STATE_LOST, "something for this session was lost on the way: connect again for it")
 
+    def broke(self) -> None:
+        """Its own code failed on what was delivered: nothing more is asked of that."""
+        self._by = "gateway"
+        self._core.closed()
+        self._transport.close(CloseCode.INTERNAL_ERROR, "internal error")
+
     def hold(self, away: bool) -> None:
         """The log is away, or back."""
         self._held = away

@@ -20,7 +20,13 @@ from ingress.server.certificates import certificate_hash, development_certificat
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
-from schemas.events import AuthenticatedDelivery, AuthRequested, PublicationDelivery, SubscribedDelivery
+from schemas.events import (
+    AuthenticatedDelivery,
+    AuthRequested,
+    DisconnectDelivery,
+    PublicationDelivery,
+    SubscribedDelivery,
+)
 from schemas.topics import channel_topic, session_topic
 from tests.support.client import Client, Party, SocketClient
 from tests.support.redis_server import RedisServer, redis_server
@@ -148,6 +154,12 @@ async def test_a_gateway_says_that_it_lives_and_leaves_nothing_behind(server: Re
     await client.aclose()
 
 
+async def logged(redis: aioredis.Redis, key: str) -> list[Entry]:
+    """All entries of a stream."""
+    found: Any = await redis.xrange(key)
+    return [Entry.from_fields(fields) for _, fields in found]
+
+
 async def delivered(redis: aioredis.Redis, settings: Settings, *entries: Entry) -> None:
     """Append to the gateway's delivery stream, at once."""
     pipeline = redis.pipeline(transaction=True)
@@ -164,20 +176,16 @@ async def admitted(server: RedisServer, settings: Settings, url: str) -> Client:
 
 async def admit(client: AnyParty, settings: Settings) -> AnyParty:
     """The same, of a client that is connected."""
-    await client.send({"type": "auth", "token": "t", "protocol": 1})
     redis: aioredis.Redis = connect(settings)
 
-    async def asked() -> Entry | None:
-        for partition in range(settings.partitions):
-            found: Any = await redis.xrevrange(settings.keys.inbound(partition), count=1)
-            for _, fields in found:
-                entry = Entry.from_fields(fields)
-                if entry.type == AuthRequested.TYPE:
-                    return entry
-        return None
+    async def asked() -> dict[str, Entry]:
+        logs = [await logged(redis, settings.keys.inbound(partition)) for partition in range(settings.partitions)]
+        return {one.id: one for log in logs for one in log if one.type == AuthRequested.TYPE and one.id not in before}
 
-    entry = await eventually(asked, 10)
-    assert entry is not None
+    before: set[str] = set()
+    before = set(await asked())
+    await client.send({"type": "auth", "token": "t", "protocol": 1})
+    (entry,) = (await eventually(asked, 10)).values()
     request = entry.event()
     assert isinstance(request, AuthRequested)
     verdict = entry.follow(0, AuthenticatedDelivery(user=None, stream=request.stream), topic=f"session:{entry.session}")
@@ -280,6 +288,27 @@ async def test_a_session_is_sent_back_for_what_its_gateway_did_not_get(server: R
     await redis.aclose()
 
 
+async def test_an_order_that_cannot_be_carried_out_ends_one_session_alone(server: RedisServer, tmp_path: Path) -> None:
+    """Its session is closed with 3000, and everybody else goes on receiving."""
+    settings = settings_for(server, tmp_path)
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        url = f"https://127.0.0.1:{listener.quic.port}/"
+        async with await admitted(server, settings, url) as victim, await admitted(server, settings, url) as other:
+            order = DisconnectDelivery(code=-1, reason="")
+            told = PublicationDelivery(frame={"type": "note"}, epoch="", offset=1)
+            await delivered(
+                redis,
+                settings,
+                Entry.of(order, id="d1", ts=1, session=victim.session, topic=session_topic(victim.session)),
+                Entry.of(told, id="p1", ts=1, topic=session_topic(other.session)),
+            )
+            await other.wait_type("note")
+            assert (await victim.closed()).code == 3000
+        await eventually(lambda: _ended(redis, settings, victim.session), 10)
+    await redis.aclose()
+
+
 @pytest.mark.parametrize("over", ["webtransport", "websocket"])
 async def test_who_missed_much_gets_it_at_once(server: RedisServer, tmp_path: Path, over: str) -> None:
     """Histories of more than a client leaves unread otherwise, and what comes right behind them, are no 3008."""
@@ -311,6 +340,12 @@ def _missed(session: str, channel: str) -> Entry:
     missed = [{"offset": n, "frame": frame} for n in range(1, 101)]
     given = SubscribedDelivery(epoch="e", offset=100, recovered=True, publications=missed)
     return Entry.of(given, id=f"given/{channel}", ts=1, session=session, topic=channel_topic(channel))
+
+
+async def _ended(redis: aioredis.Redis, settings: Settings, session: str) -> bool:
+    """The log says that the session's connection ended."""
+    entries = await logged(redis, settings.keys.inbound_of(session))
+    return any(entry.type == "session.disconnected" and entry.session == session for entry in entries)
 
 
 async def _is_away(expected: float) -> bool:
