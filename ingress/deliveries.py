@@ -112,6 +112,10 @@ class Deliveries:
             except HeadgateError as error:
                 result = "invalid"
                 log.error("delivery.invalid", id=entry.id, type=entry.type, error=str(error))
+            except Exception:
+                # One entry that this gateway fails on must not make it deaf to all that follow.
+                result = "failed"
+                log.exception("delivery.failed", id=entry.id, type=entry.type)
         metrics.DELIVERIES.labels(result).inc()
 
     async def _beat(self) -> None:

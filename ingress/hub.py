@@ -8,8 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import structlog
+
+from ingress import metrics
 from ingress.session import Outgoing
 from schemas.entry import Entry
+from schemas.errors import HeadgateError
 from schemas.events import (
     NO_STREAM,
     AuthenticatedDelivery,
@@ -25,6 +29,8 @@ from schemas.events import (
     UnsubscribedDelivery,
 )
 from schemas.topics import TopicKind, channel_topic, session_topic, split_topic
+
+log = structlog.get_logger()
 
 _CHANNELS: Final = channel_topic("")
 
@@ -50,6 +56,7 @@ class Member(Protocol):
     def lost(self) -> None: ...
     def missed(self) -> None: ...
     def hold(self, away: bool) -> None: ...
+    def broke(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -116,9 +123,10 @@ class Hub:
             self._leave(channel_topic(channel), member.id)
 
     def deliver(self, entry: Entry) -> str:
-        """Hand one delivery to whom it is for; gives `delivered`, `repeated`, `missed` or `gone`. Raises InvalidEntry.
+        """Hand one delivery to whom it is for; gives `delivered`, `repeated`, `missed`, `failed` or `gone`.
 
-        `missed`: something before it did not come.
+        `missed`: something before it did not come. `failed`: the one session that it is for broke on it. Raises
+        InvalidEntry.
         """
         event = entry.event()
         if isinstance(event, PublicationDelivery):
@@ -135,16 +143,21 @@ class Hub:
             return self._each(self._others(entry.topic, event.exclude), lambda member: member.publication(presence, -1))
         if isinstance(event, DisconnectDelivery):
             return self._each(self._ordered(entry), lambda member: member.disconnect(event.code, event.reason))
-        if isinstance(event, AuthenticatedDelivery):
-            return self._authenticated(entry, event)
-        member = self._members.get(entry.session)
-        return self._personal(entry, event, member) if member else "gone"
-
-    def _authenticated(self, entry: Entry, event: AuthenticatedDelivery) -> str:
-        member = self._members.get(event.connection or entry.session)
+        connection = event.connection if isinstance(event, AuthenticatedDelivery) else ""
+        member = self._members.get(connection or entry.session)
         if member is None:
-            self._unclaimed(entry, event)
+            if isinstance(event, AuthenticatedDelivery):
+                self._unclaimed(entry, event)
             return "gone"
+        try:
+            return self._personal(entry, event, member)
+        except HeadgateError:
+            raise
+        except Exception:  # As in `_each`.
+            self._broke(member)
+            return "failed"
+
+    def _authenticated(self, entry: Entry, event: AuthenticatedDelivery, member: Member) -> str:
         if member.id != entry.session:
             self._become(member, entry.session)
         self._join_at(session_topic(member.id), member, event.epoch, event.offset)
@@ -156,12 +169,14 @@ class Hub:
         former = self._members.get(session)
         if former is not None:
             self.remove(former)
-            former.superseded()
+            self._each([former], lambda one: one.superseded())
         del self._members[member.id]
         member.become(session)
         self._members[session] = member
 
     def _personal(self, entry: Entry, event: Event, member: Member) -> str:
+        if isinstance(event, AuthenticatedDelivery):
+            return self._authenticated(entry, event, member)
         if isinstance(event, SupersededDelivery):
             if member.generation < event.generation:
                 member.superseded()
@@ -201,17 +216,14 @@ class Hub:
         topic.members[member.id] = member
         self._joined.setdefault(member.id, set()).add(name)
 
-    @staticmethod
-    def _miss(topic: _Topic, epoch: str, until: int, newcomer: Member | None = None) -> bool:
+    def _miss(self, topic: _Topic, epoch: str, until: int, newcomer: Member | None = None) -> bool:
         """Whether what was published up to the offset `until` did not all come, and the topic's sessions are told so.
 
         They come back for it: it is in the topic's history, if anywhere.
         """
         if topic.epoch != epoch or until <= topic.offset:
             return False
-        for member in list(topic.members.values()):
-            if member is not newcomer:
-                member.missed()
+        self._each([one for one in topic.members.values() if one is not newcomer], lambda member: member.missed())
         return True
 
     def _publication(self, entry: Entry, event: PublicationDelivery) -> str:
@@ -233,13 +245,22 @@ class Hub:
             ),
         )
 
-    @staticmethod
-    def _each(members: Iterable[Member], act: Any) -> str:
+    def _each(self, members: Iterable[Member], act: Callable[[Member], None]) -> str:
         result = "gone"
         for member in members:
-            act(member)
+            try:
+                act(member)
+            except Exception:  # A fault in one session's code must not keep the others from what is theirs.
+                self._broke(member)
             result = "delivered"
         return result
+
+    @staticmethod
+    def _broke(member: Member) -> None:
+        """Its code failed: the exception is being handled."""
+        log.exception("session.broke", session=member.id)
+        metrics.BROKE.inc()
+        member.broke()
 
     def _ordered(self, entry: Entry) -> list[Member]:
         """Whom an order is for: the one session it names, subscribed yet or not, or all of its topic."""

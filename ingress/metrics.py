@@ -16,6 +16,7 @@ FRAMES_OUT = Counter("headgate_frames_sent", "Frames written to clients.")
 DATAGRAMS_OUT = Counter("headgate_datagrams_sent", "Datagrams written to clients.")
 DATAGRAMS_DROPPED = Counter("headgate_datagrams_dropped", "Datagrams that went no further.", ["reason"])
 DELIVERIES = Counter("headgate_deliveries", "Entries of the delivery stream, by what became of them.", ["result"])
+BROKE = Counter("headgate_sessions_broke", "Sessions that were closed for a fault in a gateway's code.")
 DECLARED_LOST = Counter(
     "headgate_gateway_declared_lost", "Times this gateway found that it had been declared lost and began anew."
 )
@@ -32,3 +33,9 @@ ACK_SECONDS = Histogram(
 def frames_in(event_type: str) -> Counter:
     """FRAMES_IN of one of our event types, looked up once."""
     return FRAMES_IN.labels(event_type)
+
+
+def count_error(frame: dict[str, object] | None) -> None:
+    """Count a frame that is written, if it is an error."""
+    if frame is not None and frame.get("type") == "error" and isinstance(frame.get("code"), int):
+        ERRORS.labels(str(frame["code"]) if 100 <= int(str(frame["code"])) < 200 else "other").inc()

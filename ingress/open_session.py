@@ -17,6 +17,7 @@ from ingress.hub import Hub
 from ingress.server.transport import SessionRequest, Transport
 from ingress.session import (
     Append,
+    CatchUp,
     Close,
     Effect,
     Leave,
@@ -28,6 +29,7 @@ from ingress.session import (
     Session,
     SessionLimits,
 )
+from ingress.unread import Unread
 from runtime.bus.appender import Appender
 from runtime.settings import Settings
 from runtime.telemetry import OpenSpan, Telemetry
@@ -75,6 +77,7 @@ class OpenSession:
         self._around = around
         self._transport = transport
         self._core = Session(session_id, around.limits, around.secrets, now())
+        self._unread = Unread(around.settings.max_unsent_bytes)
         self._by: Party = "client"
         self._unconfirmed = 0
         """Bytes of entries that are on their way to the log."""
@@ -219,6 +222,12 @@ class OpenSession:
         """Something for it was lost on the way."""
         self._close(CloseCode.STATE_LOST, "something for this session was lost on the way: connect again for it")
 
+    def broke(self) -> None:
+        """Its own code failed on what was delivered: nothing more is asked of that."""
+        self._by = "gateway"
+        self._core.closed()
+        self._transport.close(CloseCode.INTERNAL_ERROR, "internal error")
+
     def hold(self, away: bool) -> None:
         """The log is away, or back."""
         self._held = away
@@ -260,7 +269,7 @@ class OpenSession:
                 stream = effect.stream
                 frames.append(effect.data)
                 wrote += 1
-                self._count_error(effect.frame)
+                metrics.count_error(effect.frame)
                 continue
             if frames:
                 transport.send_all(stream, frames)
@@ -273,7 +282,7 @@ class OpenSession:
             transport.send_all(stream, frames)
         if wrote:
             metrics.FRAMES_OUT.inc(wrote)
-            if transport.unsent_bytes() > self._around.settings.max_unsent_bytes:
+            if self._unread.is_too_much(transport.unsent_bytes(), now().monotonic):
                 self._core.close(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or subscribe to less")
                 self._act()
         if self._core.due < self._tick_at:
@@ -289,11 +298,13 @@ class OpenSession:
                 transport.send(effect.stream, effect.data, effect.end)
             case OpenAndSend():
                 transport.send(transport.open_bidirectional(), effect.data, True)
-                self._count_error(effect.frame)
+                metrics.count_error(effect.frame)
                 return 1
             case SendDatagram():
                 sent = transport.send_datagram(effect.data)
                 (metrics.DATAGRAMS_OUT if sent else metrics.DATAGRAMS_DROPPED.labels("too_large")).inc()
+            case CatchUp():
+                self._unread.catch_up(transport.unsent_bytes(), now().monotonic)
             case Leave(channel=channel):
                 self._around.hub.leave(self, channel)
             case Close():
@@ -340,11 +351,6 @@ class OpenSession:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-
-    @staticmethod
-    def _count_error(frame: dict[str, object] | None) -> None:
-        if frame is not None and frame.get("type") == "error" and isinstance(frame.get("code"), int):
-            metrics.ERRORS.labels(str(frame["code"]) if 100 <= int(str(frame["code"])) < 200 else "other").inc()
 
     def _append(self, append: Append) -> None:
         around, event = self._around, append.event

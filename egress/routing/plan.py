@@ -54,6 +54,8 @@ _OF_A_SESSION: Final = frozenset(
 _THROUGH_A_GATEWAY: Final = frozenset(
     {SessionAuthenticated.TYPE, SessionRestored.TYPE, AuthFailed.TYPE, SubscriptionGranted.TYPE}
 )
+#: What an order may close a session with: codes that every transport can carry.
+_CODES: Final = range(3000, 5000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ def plan(entry: Entry) -> Plan:
     if entry.type in _THROUGH_A_GATEWAY and not entry.gateway:
         raise InvalidEntry(f"{entry.type} without a gateway")
     event = entry.event()
+    if isinstance(event, DisconnectRequested) and event.code not in _CODES:
+        raise InvalidEntry(f"{entry.type} with the code {event.code}: use {_CODES[0]} to {_CODES[-1]}")
     try:
         operation = _operation(entry, event, kind, presence)
     except (TypeError, ValueError, OverflowError) as error:

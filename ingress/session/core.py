@@ -222,6 +222,8 @@ class Session:
         """A channel was granted, or given back."""
         self.channels.join(channel, event.expires_at, now)
         self._look_again()
+        if event.publications:
+            self._writer.catch_up()
         self._tell(event.stream, frames.subscribed(channel, event))
         if self._opening is not None:
             self._opening.subscribed(channel)
@@ -345,6 +347,8 @@ class Session:
         success = opening.auth_success(self.id, self._limits.ping_interval, secret, protocol=protocol)
         self._answer(opening.event.stream, success)
         early, self._early = self._early, []
+        if opening.missed or early:
+            self._writer.catch_up()
         for to, outgoing in [*((NO_STREAM, missed) for missed in opening.missed), *early]:
             self._answer(to, outgoing)
         held, self._held = self._held, []

@@ -51,6 +51,11 @@ class SendDatagram:
 
 
 @dataclass(frozen=True, slots=True)
+class CatchUp:
+    """What the client missed is written next, or soon: it may be more than a client leaves unread otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the session."""
 
@@ -65,4 +70,4 @@ class Leave:
     channel: str
 
 
-Effect = Append | Send | OpenAndSend | SendDatagram | Close | Leave
+Effect = Append | Send | OpenAndSend | SendDatagram | CatchUp | Close | Leave

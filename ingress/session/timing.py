@@ -58,7 +58,8 @@ class Timing:
         if now < self._ping:
             return False
         self._ping = now + self._limits.ping_interval
-        self._pong = inf if self._deaf else now + self._limits.pong_timeout
+        # One that is due already stays so: pings that follow fast would put it off for ever.
+        self._pong = inf if self._deaf else min(self._pong, now + self._limits.pong_timeout)
         return True
 
     def overdue(self, now: float) -> tuple[CloseCode, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ingress.session.effects import Effect, OpenAndSend, Send, SendDatagram
+from ingress.session.effects import CatchUp, Effect, OpenAndSend, Send, SendDatagram
 from ingress.session.outgoing import Outgoing
 from ingress.session.streams import ClientStream, ClientStreams
 from schemas.codec import Encoding
@@ -26,7 +26,7 @@ class Manner:
 
 
 class Writer:
-    """Leaves Send, OpenAndSend and SendDatagram in `effects`."""
+    """Leaves Send, OpenAndSend, SendDatagram and CatchUp in `effects`."""
 
     def __init__(self, streams: ClientStreams, effects: list[Effect]) -> None:
         self.manner = Manner()
@@ -64,6 +64,14 @@ class Writer:
             self._waiting.append(outgoing)
         else:
             self._push_now(outgoing)
+
+    def catch_up(self) -> None:
+        """Say that what is written next is what the client missed, and much of it no fault of its own.
+
+        Older clients get no pings, at which one that does not read would be found out.
+        """
+        if self.manner.protocol is not None:
+            self._effects.append(CatchUp())
 
     def flush(self) -> None:
         """Write what waits."""

@@ -98,7 +98,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._protocol.receive_data(data)
             self._handle_events()
             self._write()
-            if self._outbox.unsent > self._options.max_unsent_bytes:
+            # The session knows what it has written; answers to pings it does not see.
+            if self._outbox.unsent_control > self._options.max_unsent_bytes:
                 self.session.fail(CloseCode.SLOW_CONSUMER, "too much is unread: read faster or ask for less")
         except Exception:
             # websockets or this package failed on what this client sent: the others go on.

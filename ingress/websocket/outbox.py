@@ -26,6 +26,7 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._unreliable: deque[bytes] = deque()
         self._bytes = 0
+        self._control_bytes = 0
         self._paused = False
         self._scheduled = False
         transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
@@ -35,10 +36,17 @@ class Outbox:
         """Bytes that wait here or in TLS. The socket's own buffer, about 64 KiB and what is on its way, is not seen."""
         return self._bytes + self._transport.get_write_buffer_size()
 
+    @property
+    def unsent_control(self) -> int:
+        """Those of them that wait here and are control frames."""
+        return self._control_bytes
+
     def put(self, data: bytes) -> None:
         """Write `data` after all that was put before."""
         self._frames.append(data)
         self._bytes += len(data)
+        if data[0] & _CONTROL:
+            self._control_bytes += len(data)
         self.flush_soon()
 
     def put_unreliable(self, data: bytes) -> bool:
@@ -89,5 +97,7 @@ class Outbox:
             while waiting and size < HIGH_WATER:
                 batch.append(waiting.popleft())
                 size += len(batch[-1])
+                if waiting is self._frames and batch[-1][0] & _CONTROL:
+                    self._control_bytes -= len(batch[-1])
         self._bytes -= size
         return batch

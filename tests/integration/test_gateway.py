@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import redis.asyncio as aioredis
@@ -20,14 +20,22 @@ from ingress.server.certificates import certificate_hash, development_certificat
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
-from schemas.events import AuthenticatedDelivery, AuthRequested, PublicationDelivery
-from schemas.topics import session_topic
-from tests.support.client import Client, SocketClient
+from schemas.events import (
+    AuthenticatedDelivery,
+    AuthRequested,
+    DisconnectDelivery,
+    PublicationDelivery,
+    SubscribedDelivery,
+)
+from schemas.topics import channel_topic, session_topic
+from tests.support.client import Client, Party, SocketClient
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.verdicts import Verdicts
 from tests.support.waiting import eventually
 from tests.support.wt_client import SessionRefusedError
 from tests.support.wt_client import connect as wt_connect
+
+AnyParty = TypeVar("AnyParty", bound=Party[Any])
 
 
 @pytest.fixture
@@ -147,28 +155,42 @@ async def test_a_gateway_says_that_it_lives_and_leaves_nothing_behind(server: Re
     await client.aclose()
 
 
+async def logged(redis: aioredis.Redis, key: str) -> list[Entry]:
+    """All entries of a stream."""
+    found: Any = await redis.xrange(key)
+    return [Entry.from_fields(fields) for _, fields in found]
+
+
+async def delivered(redis: aioredis.Redis, settings: Settings, *entries: Entry) -> None:
+    """Append to the gateway's delivery stream, at once."""
+    pipeline = redis.pipeline(transaction=True)
+    for entry in entries:
+        flat = entry.fields()
+        pipeline.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
+    await pipeline.execute()
+
+
 async def admitted(server: RedisServer, settings: Settings, url: str) -> Client:
     """A client of protocol 1 that is authenticated, by a delivery as the router writes it."""
-    client = await Client.connect(url)
-    await client.send({"type": "auth", "token": "t", "protocol": 1})
+    return await admit(await Client.connect(url), settings)
+
+
+async def admit(client: AnyParty, settings: Settings) -> AnyParty:
+    """The same, of a client that is connected."""
     redis: aioredis.Redis = connect(settings)
 
-    async def asked() -> Entry | None:
-        for partition in range(settings.partitions):
-            found: Any = await redis.xrevrange(settings.keys.inbound(partition), count=1)
-            for _, fields in found:
-                entry = Entry.from_fields(fields)
-                if entry.type == AuthRequested.TYPE:
-                    return entry
-        return None
+    async def asked() -> dict[str, Entry]:
+        logs = [await logged(redis, settings.keys.inbound(partition)) for partition in range(settings.partitions)]
+        return {one.id: one for log in logs for one in log if one.type == AuthRequested.TYPE and one.id not in before}
 
-    entry = await eventually(asked, 10)
-    assert entry is not None
+    before: set[str] = set()
+    before = set(await asked())
+    await client.send({"type": "auth", "token": "t", "protocol": 1})
+    (entry,) = (await eventually(asked, 10)).values()
     request = entry.event()
     assert isinstance(request, AuthRequested)
     verdict = entry.follow(0, AuthenticatedDelivery(user=None, stream=request.stream), topic=f"session:{entry.session}")
-    flat = verdict.fields()
-    await redis.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
+    await delivered(redis, settings, verdict)
     client.session = (await client.wait_type("auth_success"))["sessionId"]
     await redis.aclose()
     return client
@@ -257,11 +279,10 @@ async def test_a_session_is_sent_back_for_what_its_gateway_did_not_get(server: R
     async with gateway(settings) as listener:
         client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
         async with client:
-            topic, stream = session_topic(client.session), settings.keys.delivery(settings.gateway_id)
+            topic = session_topic(client.session)
             for offset in (1, 2, 4):
                 told = PublicationDelivery(frame={"type": "note", "n": offset}, epoch="", offset=offset)
-                flat = Entry.of(told, id=f"p{offset}", ts=1, topic=topic).fields()
-                await redis.xadd(stream, dict(zip(flat[::2], flat[1::2], strict=True)))
+                await delivered(redis, settings, Entry.of(told, id=f"p{offset}", ts=1, topic=topic))
             notice = await client.wait_type("disconnect")
             assert (notice["code"], notice["reconnect"]) == (3010, True)
             assert [frame["n"] for frame in client.received if frame["type"] == "note"] == [1, 2]
@@ -298,6 +319,66 @@ async def test_sessions_come_back_when_a_part_of_the_log_is_lost(
             await eventually(ended)
     assert (await written()).count("news") == (2 if lost == "its record" else 1)
     await redis.aclose()
+
+
+async def test_an_order_that_cannot_be_carried_out_ends_one_session_alone(server: RedisServer, tmp_path: Path) -> None:
+    """Its session is closed with 3000, and everybody else goes on receiving."""
+    settings = settings_for(server, tmp_path)
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        url = f"https://127.0.0.1:{listener.quic.port}/"
+        async with await admitted(server, settings, url) as victim, await admitted(server, settings, url) as other:
+            order = DisconnectDelivery(code=-1, reason="")
+            told = PublicationDelivery(frame={"type": "note"}, epoch="", offset=1)
+            await delivered(
+                redis,
+                settings,
+                Entry.of(order, id="d1", ts=1, session=victim.session, topic=session_topic(victim.session)),
+                Entry.of(told, id="p1", ts=1, topic=session_topic(other.session)),
+            )
+            await other.wait_type("note")
+            assert (await victim.closed()).code == 3000
+        await eventually(lambda: _ended(redis, settings, victim.session), 10)
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("over", ["webtransport", "websocket"])
+async def test_who_missed_much_gets_it_at_once(server: RedisServer, tmp_path: Path, over: str) -> None:
+    """Histories of more than a client leaves unread otherwise, and what comes right behind them, are no 3008."""
+    settings = settings_for(server, tmp_path, websocket_port=0)
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        assert listener.websocket is not None
+        client: Client | SocketClient
+        if over == "websocket":
+            client = await SocketClient.connect(f"https://127.0.0.1:{listener.websocket.port}/")
+        else:
+            client = await Client.connect(f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            await admit(client, settings)
+            entries = [_missed(client.session, f"c{n}") for n in range(12)]
+            told = PublicationDelivery(frame={"type": "note"}, epoch="", offset=1)
+            entries.append(Entry.of(told, id="p1", ts=1, topic=session_topic(client.session)))
+            await delivered(redis, settings, *entries)
+            for n in range(12):
+                assert len((await client.wait_type("subscribed", channel=f"c{n}"))["publications"]) == 100
+            await client.wait_type("note")
+            assert (await client.ask({"type": "ping"}))["type"] == "pong"
+    await redis.aclose()
+
+
+def _missed(session: str, channel: str) -> Entry:
+    """A channel that is given back, with 110 KB that were missed there."""
+    frame = {"type": "channel_broadcast", "channel": channel, "data": "x" * 1100}
+    missed = [{"offset": n, "frame": frame} for n in range(1, 101)]
+    given = SubscribedDelivery(epoch="e", offset=100, recovered=True, publications=missed)
+    return Entry.of(given, id=f"given/{channel}", ts=1, session=session, topic=channel_topic(channel))
+
+
+async def _ended(redis: aioredis.Redis, settings: Settings, session: str) -> bool:
+    """The log says that the session's connection ended."""
+    entries = await logged(redis, settings.keys.inbound_of(session))
+    return any(entry.type == "session.disconnected" and entry.session == session for entry in entries)
 
 
 async def _is_away(expected: float) -> bool:

@@ -100,6 +100,19 @@ async def test_what_a_client_does_not_read_is_seen(server: Server) -> None:
     socket.transport.abort()
 
 
+async def test_what_a_session_writes_is_the_session_s_to_bound(start: Start) -> None:
+    """It may write more than a client can be made to leave unread with pings, and the client may write meanwhile."""
+    server = await start(max_unsent_bytes=200_000)
+    async with await server.open() as socket:
+        await socket.send('{"type":"flood","count":500}')
+        await socket.send(json.dumps(PING))
+        frames = [json.loads(await socket.recv()) for _ in range(501)]
+        await socket.send(json.dumps(PING))
+        frames.append(json.loads(await socket.recv()))
+    assert [frame.get("n") for frame in frames[:500]] == [*range(500)]
+    assert frames[500:] == [PING, PING]
+
+
 async def test_unreliable_frames_do_not_pile_up(start: Start) -> None:
     """A client that does not read gets the newest of them later, in order, and as many as the bound says."""
     server = await start(max_unreliable=10)
@@ -198,6 +211,7 @@ async def test_stopping_closes_and_refuses(server: Server) -> None:
         test_a_lost_connection_is_abrupt,
         test_a_paused_session_leaves_the_client_to_tcp,
         test_what_a_client_does_not_read_is_seen,
+        test_what_a_session_writes_is_the_session_s_to_bound,
         test_unreliable_frames_do_not_pile_up,
         test_a_client_that_pings_and_does_not_read_is_closed,
         test_a_silent_client_is_asked_and_a_dead_one_is_let_go,

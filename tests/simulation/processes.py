@@ -275,6 +275,10 @@ class Session:
         """Something for it did not come: that never happens here, where no stream is cut."""
         raise AssertionError("a hole in a topic")
 
+    def broke(self) -> None:
+        """What it says of a delivery is an exception: not to be swallowed."""
+        raise
+
     def hold(self, away: bool) -> None:
         """The log is away, or back."""
 

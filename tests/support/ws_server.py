@@ -23,6 +23,8 @@ from tests.support.waiting import eventually
 from tests.support.ws_client import open_socket
 
 PING = {"type": "ping"}
+#: More bytes than that are too many.
+UNREAD = 1_000_000
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Obedient:
                 for number in range(frame["count"]):
                     pad = {"type": "flood", "n": number, "pad": "x" * 1000}
                     self.transport.send(stream_id, encode_frame(pad, "json"))
+                if self.transport.unsent_bytes() > UNREAD:
+                    self.failed(3008, "too much is unread")
             case "cursors":
                 for number in range(frame["count"]):
                     cursor = {"type": "cursor", "n": number, "pad": "x" * 1000}

@@ -73,6 +73,9 @@ class FakeMember:
     def hold(self, away: bool) -> None:
         self.told.append(("hold", away))
 
+    def broke(self) -> None:
+        self.told.append("broke")
+
 
 TOPIC = "channel:presence-room"
 
@@ -274,3 +277,23 @@ def test_nothing_more_comes_of_a_channel_whose_time_is_over() -> None:
     assert world.deliver(publication(1)) == "delivered"
     assert world.a.told == []
     assert world.b.told[-1]["data"] == 1
+
+
+def test_a_session_that_fails_is_closed_alone() -> None:
+    """The others get what is theirs, and so does whoever comes after it, whatever the delivery was."""
+    world = World()
+
+    def fails(*_: Any) -> None:
+        raise ValueError("a fault")
+
+    for name in ("publication", "disconnect", "superseded", "unsubscribed", "missed", "authenticated"):
+        setattr(world.a, name, fails)
+    assert world.deliver(publication(1)) == "delivered"
+    assert world.deliver(DisconnectDelivery(code=3500, reason="")) == "delivered"
+    assert world.deliver(SupersededDelivery(generation=2), session="a") == "failed"
+    assert world.deliver(UnsubscribedDelivery(reason="revoked"), session="a") == "failed"
+    world.deliver(SubscribedDelivery(epoch="e", offset=0), session="a")
+    assert world.deliver(publication(3)) == "missed"
+    assert world.deliver(AuthenticatedDelivery(user=None, stream=4), session="a") == "failed"
+    assert [one for one in world.a.told if one == "broke"] == ["broke"] * 6
+    assert [one for one in world.b.told if not isinstance(one, dict)] == [("disconnect", 3500), "missed"]

@@ -6,13 +6,14 @@ import base64
 import json
 import random
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ingress.session import Outgoing
 from schemas.events import AuthenticatedDelivery
-from tests.unit.ingress.told import CONTROL, Client, at, decoded
+from tests.unit.ingress.told import CONTROL, LIMITS, Client, at, decoded
 
 
 def test_more_frames_than_allowed_close_with_3013() -> None:
@@ -148,6 +149,16 @@ def test_a_client_that_could_not_be_heard_is_not_told_to_stay_away() -> None:
     assert late.collect().closes == []
     late.session.tick(at(9.9))
     assert [close.code for close in late.collect().closes] == [4408]
+
+
+def test_pings_that_follow_fast_do_not_put_off_the_end_of_a_dead_client() -> None:
+    """The pong that the first of them asked for is what is waited for, however many follow before it is overdue."""
+    client = Client(replace(LIMITS, ping_interval=3)).open()
+    for second in range(4, 12):
+        client.session.tick(at(second))
+    assert client.collect().closes == []
+    client.session.tick(at(12))
+    assert [close.code for close in client.collect().closes] == [3012]
 
 
 def test_the_silence_of_a_client_that_is_not_read_says_nothing() -> None:

@@ -48,8 +48,8 @@ class Secrets:
 class Client:
     """A session core and the effects it left, split by kind."""
 
-    def __init__(self) -> None:
-        self.session = Session("s1", LIMITS, Secrets(), now=at(0))
+    def __init__(self, limits: SessionLimits = LIMITS) -> None:
+        self.session = Session("s1", limits, Secrets(), now=at(0))
         self.appends: list[Append] = []
         self.sent: list[tuple[int | None, dict[str, Any]]] = []
         self.ends: list[int] = []
