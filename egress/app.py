@@ -119,7 +119,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     health.add(connection.problem)
     health.add(streams.problem)
     health.add(reaper.problem)
-    trimmer = Trimmer(client, settings, streams.groups["router"].owned)
+    trimmer = Trimmer(client, settings, streams.groups["router"].held)
     health.warn(trimmer.warning)
     publisher = Publisher(appender, directory, keys, telemetry, now_ms)
     services = Services(

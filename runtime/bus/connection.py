@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
@@ -34,6 +35,8 @@ LOST = Counter("headgate_log_lost", "Times the log was found to be another one: 
 PING_S = 1.0
 #: A blocking read waits at most this long, so that a stopping service is never held up for more.
 BLOCK_MS = 1000
+#: What `durability` says first of a server that keeps nothing.
+MEMORY_ONLY: Final = "memory only"
 #: What XREAD and XREADGROUP answer without decoding: (key, [(id, fields)]) by stream.
 Answer = list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]
 
@@ -66,7 +69,9 @@ class LogConnection:
         """Raises LogUnavailable or ConfigurationError."""
         self._epochs = await check_server(self._client, self._settings)
         epoch = self._epochs[self._settings.keys.meta()]
-        log.info("log.connected", durable=await durability(self._client), epoch=epoch)
+        durable = await durability(self._client)
+        report = log.warning if durable.startswith(MEMORY_ONLY) else log.info
+        report("log.connected", durable=durable, epoch=epoch)
         self._watch = asyncio.create_task(self._look(), name="log-watch")
 
     async def stop(self) -> None:
@@ -159,7 +164,7 @@ async def durability(client: aioredis.Redis) -> str:
     try:
         servers = await masters(client)
         if any([await _config(server, "appendonly") != "yes" for server in servers]):
-            return "memory only: a restart of Redis loses the log (set appendonly yes, appendfsync always)"
+            return f"{MEMORY_ONLY}: a restart of Redis loses the log (set appendonly yes, appendfsync always)"
         if any([await _config(server, "appendfsync") != "always" for server in servers]):
             return "disk within about a second: a power cut can lose acknowledged messages (set appendfsync always)"
     except RedisError as error:

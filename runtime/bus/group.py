@@ -109,6 +109,10 @@ class ConsumerGroup:
             return []
         return [p for p in self._leases.held() if p not in self._leaving]
 
+    def held(self) -> list[int]:
+        """The partitions that are this process's, also those that it reads nothing of now."""
+        return self._leases.held()
+
     def pause(self, paused: bool) -> None:
         """Stop or resume reading; what is in flight is finished, leases are kept."""
         self._paused = paused

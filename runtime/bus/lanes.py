@@ -128,6 +128,10 @@ class Lanes:
         """Wait until fewer than the window's entries are in flight."""
         await self._room.wait()
 
+    def space(self) -> int:
+        """How many entries there is room for; negative when there are too many."""
+        return self._window - self._count
+
     def close(self) -> None:
         """Let nobody wait for room any more: what is in flight may be waiting itself, and its reader is to end."""
         self._closing = True

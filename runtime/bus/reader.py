@@ -41,6 +41,8 @@ ONLY: Final = b"only"
 CONSUMER: Final = "owner"
 #: An entry that was delivered to others so often and never settled may be what ended them.
 SUSPECT_AFTER: Final = 3
+#: Entries of each log that a read may give however little room there is: one by one they would cost a round trip each.
+LEAST: Final = 10
 #: How often a reader looks for entries that are pending and that nobody handles, and how long they must have been so.
 SWEEP_S: Final = 10.0
 
@@ -76,6 +78,8 @@ class Reader:
         count: int = 200,
     ) -> None:
         """`of`: the partitions that this one reads, whose logs one command can be about. None: all.
+
+        `count`: the most entries of one log that a read gives.
 
         `types`: what the group handles; other entries are acknowledged unread. None: all.
 
@@ -205,7 +209,8 @@ class Reader:
 
     async def _read_new(self) -> None:
         streams = {self._logs[p]: ">" for p in sorted(self._live)}
-        answer = await self._read(streams, block=BLOCK_MS)
+        count = self._count_for(len(self._all_owned()))
+        answer = await self._read(streams, count, block=BLOCK_MS)
         for key, items in answer:
             partition = self._partition[key]
             if self._follows(partition):
@@ -213,7 +218,8 @@ class Reader:
             else:
                 self._live.discard(partition)
                 self._cursors[partition] = "0"
-        if answer and self._linger:
+        # Of a log that gave as many as it might there may be more.
+        if answer and self._linger and not any(len(items) >= count for _, items in answer):
             await asyncio.sleep(self._linger)
 
     async def _read_pending(self) -> None:
@@ -221,7 +227,7 @@ class Reader:
         key = self._logs[partition]
         if cursor == "0":
             await ensure_group(self._client, key, self._group)
-        answer = await self._read({key: cursor})
+        answer = await self._read({key: cursor}, self._count_for(1 + len(self._all_owned()) - len(self._owned())))
         items = answer[0][1] if answer else []
         if not items:
             again = self._read_again.pop(partition, Counting())
@@ -247,10 +253,14 @@ class Reader:
         this was being read: then all of it is read again, from the first that is pending."""
         return partition not in self._gained and partition in self._owned()
 
-    async def _read(self, streams: Mapping[str, str], block: int | None = None) -> Answer:
+    def _count_for(self, logs: int) -> int:
+        """How many entries of each log may be read when so many are read at once, by this reader and others."""
+        return min(self._count, max(LEAST, self._lanes.space() // max(1, logs)))
+
+    async def _read(self, streams: Mapping[str, str], count: int, block: int | None = None) -> Answer:
         """XREADGROUP over the connection that a later owner can end."""
         reading = self._connection.client.xreadgroup(
-            self._group, CONSUMER, cast("Any", streams), count=self._count, block=block
+            self._group, CONSUMER, cast("Any", streams), count=count, block=block
         )
         return cast("Answer", await reading)
 

@@ -14,10 +14,11 @@ from typing import Final
 import redis.asyncio as aioredis
 import structlog
 from prometheus_client import Counter
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from runtime.backoff import backoff
 from runtime.bus.appender import Appender
+from runtime.bus.connection import is_away
 from runtime.bus.outcomes import Received
 from runtime.tasks import cancel
 from schemas.entry import Entry
@@ -205,7 +206,7 @@ class Settler:
     async def _leave(self, trail: Sequence[tuple[str, Entry]]) -> None:
         """Append to the trails, however long Redis takes; what it refuses is counted and let go.
 
-        Refused for lack of memory, it must not keep the log from being acknowledged and trimmed.
+        Refused for lack of memory, or for good, it must not keep the log from being acknowledged and trimmed.
         """
         failures = 0
         while trail:
@@ -214,7 +215,7 @@ class Settler:
             for one, answer in zip(trail, answers, strict=True):
                 if not isinstance(answer, LogUnavailable):
                     continue
-                if isinstance(answer.__cause__, ResponseError):
+                if _refused(answer.__cause__):
                     TRAIL_REFUSED.inc()
                 else:
                     unwritten.append(one)
@@ -242,6 +243,11 @@ class Settler:
             self._appender.append_then(key, entry, partial(told, place))
         await answered
         return [answer for answer in places if answer is not None]
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether a server that answers and can write does not take it; what it will take later is waited for."""
+    return isinstance(error, ResponseError) and (isinstance(error, OutOfMemoryError) or not is_away(error))
 
 
 def _pairs(fields: Sequence[bytes]) -> dict[bytes, bytes]:

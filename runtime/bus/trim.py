@@ -31,17 +31,19 @@ BACKLOG = Gauge("headgate_group_backlog", "Entries that a group has not handled,
 AGE = Gauge("headgate_group_age_seconds", "Age of the oldest entry that a group has not handled.", ["group"])
 
 TICK_S: Final = 1.0
+#: In place of the most entries: a log is left alone, and only its dead letters end.
+_ALONE: Final = -1
 
 #: KEYS: the log, its dead letters. ARGV: 1 now (Unix ms; empty: as Redis has it), 2 how long entries and 3 dead letters
-#: are kept (ms; 0: dead letters stay), 4 most entries, 0 for any number, 5 a group that does not count,
-#: 6… the groups that must exist.
+#: are kept (ms; 0: dead letters stay), 4 most entries, 0 for any number, -1 to leave the log alone, 5 a group that does
+#: not count, 6… the groups that must exist.
 #: Gives {trimmed, dropped, expired, {group, backlog, age of the oldest entry not handled (ms) or -1, …}}.
 _TRIM: Final = f"""{LOOK}
 local now=tonumber(ARGV[1])
 if not now then local time=redis.call('TIME') now=time[1]*1000+math.floor(time[2]/1000) end
 local function before(ms) return string.format('%.0f-0',math.max(0,now-ms)) end
 local expired=ARGV[3]=='0' and 0 or redis.call('XTRIM',KEYS[2],'MINID',before(ARGV[3]))
-if redis.call('EXISTS',KEYS[1])==0 then return {{0,0,expired,{{}}}} end
+if ARGV[4]=='-1' or redis.call('EXISTS',KEYS[1])==0 then return {{0,0,expired,{{}}}} end
 local low,found=look(KEYS[1],ARGV[5],{{unpack(ARGV,6)}})
 low=low or before(0)
 local groups={{}}
@@ -113,6 +115,7 @@ class Trimmer:
     async def trim(self) -> dict[str, Lag]:
         """Trim what may go now; gives how far each group is behind. Raises RedisError."""
         keys, limits, trails = self._settings.keys, self._limits(), self._limits(self._settings.trail)
+        dead_only = self._limits(_ALONE)
         removed = await removed_groups(self._client, keys) | {self._idle}
         # As a context: a pipeline that fails while it looks for its scripts keeps its connection otherwise.
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -121,6 +124,9 @@ class Trimmer:
                     for stream, bounds in ((log, limits), (Keys.trail(log), trails)):
                         args = bounds + required(keys, stream, removed)
                         await self._script(keys=[stream, Keys.dead(stream)], args=args, client=pipeline)
+                    # Those who write datagrams bound their log.
+                    datagrams = Keys.datagrams(log)
+                    await self._script(keys=[datagrams, Keys.dead(datagrams)], args=dead_only, client=pipeline)
             answers = await pipeline.execute()
         behind: dict[str, list[Lag]] = defaultdict(list)
         for trimmed, dropped, expired, groups in answers:

@@ -9,6 +9,7 @@ from typing import Any
 from runtime.bus.group import ConsumerGroup, by_partition
 from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.reader import LEAST
 from runtime.telemetry import Telemetry
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
@@ -48,6 +49,56 @@ async def test_each_session_is_handled_in_order(bus: Bus) -> None:
     await eventually(lambda: recorder.count() == 400, 10)
     assert all(seen == list(range(50)) for seen in recorder.seen.values())
     await eventually(lambda: settled(bus), 10)
+
+
+async def test_a_process_has_little_more_in_hand_than_its_window(bus: Bus) -> None:
+    """However many logs it reads: a read may give what there is room for, shared among them, and little more."""
+    goes_on, recorder = asyncio.Event(), Recorder()
+
+    async def handle(received: Received) -> Outcome:
+        await goes_on.wait()
+        return await recorder(received)
+
+    await fill(bus, 500)
+    group = await bus.group(handle)
+    await eventually(lambda: group._lanes.space() <= 0, 20)
+    assert group._lanes.space() >= -LEAST * len(bus.logs)
+    goes_on.set()
+    await eventually(lambda: recorder.count() == 500 * len(bus.logs), 30)
+    assert all(seen == list(range(500)) for seen in recorder.seen.values())
+
+
+async def test_a_group_in_no_haste_reads_on_where_there_is_more(bus: Bus) -> None:
+    """It waits between reads for batches to gather; a log that gave as much as it might is read on at once."""
+    await fill(bus, 300)
+    recorder = Recorder()
+    group = ConsumerGroup(
+        bus.settings,
+        bus.client,
+        bus.appender,
+        Telemetry(None, "test"),
+        logs=bus.logs,
+        group="patient",
+        handler=one_by_one(recorder),
+        linger=3600.0,
+    )
+    bus.groups.append(group)
+    await group.start()
+    try:
+        await eventually(lambda: recorder.count() == 300 * len(bus.logs), 20)
+    finally:
+        group._tasks[1].cancel()
+
+
+async def fill(bus: Bus, count: int) -> None:
+    """Append so many entries to each log, of a session of its own."""
+    for partition, log in enumerate(bus.logs):
+        pipeline = bus.client.pipeline(transaction=False)
+        for n in range(count):
+            entry = Entry.of(MessageReceived(frame={"n": n}), id=f"{partition}-{n}", ts=n, session=f"of-{partition}")
+            fields: Any = dict(zip(entry.fields()[::2], entry.fields()[1::2], strict=True))
+            pipeline.xadd(log, fields)
+        await pipeline.execute()
 
 
 async def test_what_came_before_the_group_is_delivered(bus: Bus) -> None:

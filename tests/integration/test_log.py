@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from runtime.bus.appender import Appender
 from runtime.bus.connection import LogConnection, check_server, durability
@@ -98,6 +99,16 @@ async def test_a_log_that_goes_away_is_a_problem_until_it_is_back(settings: Sett
     await connection.stop()
 
 
+async def said_at_the_start(server: RedisServer) -> list[str]:
+    """How loud a service says what the server keeps."""
+    settings = Settings(redis_url=server.url, _env_file=None)
+    connection = LogConnection(connect(settings), settings)
+    with capture_logs() as logs:
+        await connection.start()
+    await connection.stop()
+    return [one["log_level"] for one in logs if one["event"] == "log.connected"]
+
+
 async def test_a_server_that_would_lose_entries_is_refused() -> None:
     """Eviction and another number of partitions stop the start with words; durability is told as it is."""
     async with redis_server(maxmemory_policy="allkeys-lru", appendfsync="always") as evicting:
@@ -112,6 +123,9 @@ async def test_a_server_that_would_lose_entries_is_refused() -> None:
         assert (await durability(client)).startswith("disk before")
         await client.config_set("appendfsync", "everysec")
         assert "second" in await durability(client)
+        assert await said_at_the_start(evicting) == ["info"]
+        await client.config_set("appendonly", "no")
+        assert await said_at_the_start(evicting) == ["warning"]
         await client.aclose()
     gone = Settings(redis_url=evicting.url, _env_file=None)
     client = connect(gone)

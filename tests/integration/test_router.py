@@ -16,6 +16,8 @@ from egress.router import DATAGRAM_LIFE_MS, DatagramRouter
 from egress.topics.store import TopicStore
 from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Outcome, Received, Verdict
+from runtime.bus.trim import Trimmer
+from runtime.stream_app import StreamApplication
 from schemas.entry import Entry
 from schemas.events import (
     AuthFailed,
@@ -324,6 +326,20 @@ async def test_datagrams_go_to_interested_gateways_while_they_are_fresh(w: World
         (made,) = [Entry.from_fields(fields) for _, fields in items]
         assert made.type == "delivery.datagram"
         assert made.payload() == {"frame": {"type": "cursor"}, "exclude": "a"}
+
+
+async def test_logs_are_trimmed_while_the_router_is_paused(w: World) -> None:
+    """Who pauses it wants to see how far it falls behind, and still has a ceiling."""
+    components, _ = build(w.settings)
+    (trimmer,) = [one for one in components if isinstance(one, Trimmer)]
+    (streams,) = [one for one in components if isinstance(one, StreamApplication)]
+    await streams.start()
+    try:
+        streams.groups["router"].pause(True)
+        assert list(trimmer._owned()) == list(range(w.settings.partitions))
+    finally:
+        await streams.stop()
+        await components[0].stop()
 
 
 async def test_the_service_routes_what_is_on_the_logs(w: World) -> None:

@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import pytest
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from runtime.bus.appender import Appender
 from runtime.bus.outcomes import Received
 from runtime.bus.settle import Settler
+from runtime.bus.writer import Done, unconfirmed
 from schemas.entry import Entry
 from schemas.events import MessageReceived
 from tests.support.bus import Bus
@@ -146,6 +150,46 @@ async def test_without_memory_a_letter_waits(bus: Bus) -> None:
     await asyncio.wait_for(burying, 10)
     assert len(await bus.stored(bus.keys.dead(log))) == 1
     assert (await bus.observer.xpending(log, "g"))["pending"] == 0
+
+
+class Refusing(Appender):
+    """An appender whose appends fail in turn."""
+
+    def __init__(self, client: aioredis.Redis, *errors: Exception) -> None:
+        super().__init__(client)
+        self._errors = list(errors)
+
+    def append_then(self, key: str, entry: Entry, done: Done, *, maxlen: int | None = None) -> None:
+        """Fail as is planned, else append."""
+        if self._errors:
+            asyncio.get_running_loop().call_soon(done, unconfirmed(self._errors.pop(0)))
+        else:
+            super().append_then(key, entry, done, maxlen=maxlen)
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (ReadOnlyError("You can't write against a read only replica."), 1),
+        (ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), 1),
+        (ClusterDownError("CLUSTERDOWN The cluster is down"), 1),
+        (OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), 0),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), 0),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_trail_is_given_up_only_where_waiting_is_in_vain(bus: Bus, error: Exception, left: int) -> None:
+    """A server that cannot write for a moment is waited for: what is settled then has left its trail."""
+    log = bus.keys.inbound(0)
+    received = await pending(bus, log)
+    appender = Refusing(bus.client, error)
+    await appender.start()
+    settler = Settler(bus.client, [log], "g", appender)
+    settler.acknowledge(0, received.stream_id, trail=Entry.of(MessageReceived(frame={}), id="t", ts=1))
+    await asyncio.wait_for(settler.flushed(), 10)
+    assert len(await bus.stored(bus.keys.trail(log))) == left
+    assert (await bus.observer.xpending(log, "g"))["pending"] == 0
+    await appender.stop()
 
 
 async def test_a_death_before_the_acknowledgement_leaves_no_count_without_its_entry(

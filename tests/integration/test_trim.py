@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -197,9 +197,14 @@ async def test_the_ceiling_drops_the_oldest_and_counts_what_nobody_handled(bus: 
     assert counted("headgate_dropped_total") == before + 500 - left
 
 
-async def test_dead_letters_expire_and_are_counted(bus: Bus, clock: Clock) -> None:
-    """They are kept for HEADGATE_DEAD_SECONDS, and dropping them is never silent."""
-    log = bus.keys.inbound(0)
+@pytest.mark.parametrize("beside", [str, Keys.trail, Keys.datagrams])
+@pytest.mark.parametrize("of", [Keys.inbound, Keys.outbound])
+async def test_dead_letters_expire_and_are_counted(
+    bus: Bus, clock: Clock, of: Callable[[Keys, int], str], beside: Callable[[str], str]
+) -> None:
+    """They are kept for HEADGATE_DEAD_SECONDS, whatever their log, and dropping them is never silent."""
+    log = beside(of(bus.keys, 0))
+    await bus.observer.xadd(log, {"id": "x"}, id="1-0")
     for at in (clock.now - 3 * DAY_MS, clock.now - DAY_MS):
         await bus.observer.xadd(Keys.dead(log), {"id": "x"}, id=f"{at}-0")
     before = counted("headgate_dead_letters_expired_total")
@@ -208,6 +213,7 @@ async def test_dead_letters_expire_and_are_counted(bus: Bus, clock: Clock) -> No
     await trimmer(bus, clock, dead_seconds=2 * DAY_MS // 1000).trim()
     assert await bus.observer.xlen(Keys.dead(log)) == 1
     assert counted("headgate_dead_letters_expired_total") == before + 1
+    assert await bus.observer.xlen(log) == 1
 
 
 async def test_a_group_that_stalls_raises_an_alarm(bus: Bus, clock: Clock) -> None:
