@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from console.inspection.kinds import Kind
@@ -73,9 +74,9 @@ async def subject(kind: Kind, name: str, source: Recording, keys: Keys, wanted: 
     if kind is Kind.EVENT:
         return Event(await _root(name, source, keys, wanted))
     if kind is Kind.USER:
-        sessions = await related(source, keys, Selection(user=name, since=wanted.since, until=wanted.until))
+        sessions = await related(source, keys, replace(wanted, user=name))
         return Sessions(sessions, {user_topic(name)})
-    about = Selection(sessions=frozenset({name}), since=wanted.since, until=wanted.until)
+    about = replace(wanted, sessions=frozenset({name}))
     if not (sessions := await related(source, keys, about)):
         raise ConfigurationError(f"nothing of a session {name!r} is on the log (any more)")
     return Sessions(sessions, set())
