@@ -166,6 +166,14 @@ async def test_what_makes_no_sense_is_status_two(tmp_path: Path, arguments: tupl
     assert (status, says in errors) == (2, True), errors
 
 
+async def test_what_the_archive_has_in_part_is_not_replayed_into_the_log(tmp_path: Path) -> None:
+    """Where a rule takes fields out of messages, the application would be given others than it was."""
+    live = ("replay", "--target", "live", "--live", "--source", "archive")
+    redact = {"HEADGATE_ARCHIVE_REDACT": "message.*:frame.data.card=drop"}
+    status, _, errors = await outcome(*live, env=redact, cwd=tmp_path)
+    assert (status, "--source log" in errors) == (2, True), errors
+
+
 async def aged(world: World) -> None:
     """Let all but the last entry of each log and trail be five seconds older, and the first outputs other ones."""
     for log in await world.client.keys("hg:{*"):
