@@ -53,13 +53,14 @@ def _query(wanted: Selection) -> Query:
     """What an index can find; the rest is left to `Selection.wants`."""
     (session,) = wanted.sessions if len(wanted.sessions) == 1 else ("",)
     (type_,) = wanted.types if len(wanted.types) == 1 else ("",)
-    until = int(time.time() * 1000) + _SECOND_MS if wanted.until is None else wanted.until
+    until = int(time.time() * 1000) + _SECOND_MS if wanted.until is None else wanted.until + (wanted.until_seq > 0)
     return Query(session, wanted.user, "", type_, wanted.since, until, erased=wanted.erased)
 
 
 def _records(rows: Sequence[Row], rank: dict[str, int], wanted: Selection) -> list[Record]:
     if after := {stream: _numbers(stream_id) for stream, stream_id in wanted.after.items()}:
         rows = [row for row in rows if (row.at, row.seq) > after.get(row.stream, (0, -1))]
+    rows = [row for row in rows if wanted.within(row.at, row.seq)]
     ordered = sorted(rows, key=lambda row: (row.at, rank[row.stream], row.seq))
     records = [Record(row.stream, row.stream_id, row.entry) for row in ordered]
     return [record for record in records if wanted.wants(record.entry)]

@@ -104,10 +104,9 @@ def inspect(
     """Show what happened, and why no more did: entries, what was done with each, and who was delivered what."""
     from console.inspection.command import inspect as run
     from console.output import forget_stdout
-    from console.replay.options import moment
-    from runtime.recording import Selection
+    from console.replay.options import between
 
-    wanted = Selection(since=moment(since), until=moment(until))
+    wanted = between(since, until)
     try:
         asyncio.run(run(kind, name, wanted, source, json=json))
     except BrokenPipeError:

@@ -54,12 +54,22 @@ class Selection:
     types: frozenset[str] = frozenset()
     since: int | None = None
     """Unix ms: appended then or later."""
+    since_seq: int = 0
+    """In that ms: with this number in the stream id or a later one."""
     until: int | None = None
     """Unix ms: appended before."""
+    until_seq: int = 0
+    """Or in that ms, with a lower number in the stream id."""
     erased: bool = False
     """Also what an archive has emptied, without payloads: `data` is empty then."""
     after: Mapping[str, str] = field(default_factory=dict)
     """Stream ids by stream: only what is behind them."""
+
+    def within(self, at: int, seq: int) -> bool:
+        """Whether a stream id of these numbers passes."""
+        return (at, seq) >= (self.since or 0, self.since_seq) and (
+            self.until is None or (at, seq) < (self.until, self.until_seq)
+        )
 
     def wants(self, entry: Entry) -> bool:
         """Whether `entry` passes, wherever and whenever it was appended."""
@@ -109,12 +119,12 @@ class LogRecording:
     async def read(self, streams: Sequence[str], wanted: Selection) -> AsyncIterator[Sequence[Record]]:
         """As Recording says."""
         seconds, _ = await self._client.time()
-        until = (seconds + 1) * 1000 if wanted.until is None else wanted.until
-        merge = _Merge(streams, wanted.after, wanted.since or 0)
+        until = f"({(seconds + 1) * 1000 if wanted.until is None else wanted.until}-{wanted.until_seq}"
+        merge = _Merge(streams, wanted.after, f"{wanted.since or 0}-{wanted.since_seq}")
         while hungry := merge.hungry():
             pipeline = self._client.pipeline(transaction=False)
             for stream, start in hungry:
-                pipeline.xrange(stream, start, str(until - 1), count=PAGE)
+                pipeline.xrange(stream, start, until, count=PAGE)
             for (stream, _), page in zip(hungry, await pipeline.execute(), strict=True):
                 merge.feed(stream, cast("Any", page))
             if batch := [record for record in merge.ready() if wanted.wants(record.entry)]:
@@ -124,9 +134,9 @@ class LogRecording:
 class _Merge:
     """Pages of several streams on their way to one order."""
 
-    def __init__(self, streams: Sequence[str], after: Mapping[str, str], since: int) -> None:
+    def __init__(self, streams: Sequence[str], after: Mapping[str, str], since: str) -> None:
         self._rank = {stream: rank for rank, stream in enumerate(streams)}
-        self._start = {one: f"({after[one]}" if one in after else str(since) for one in streams}
+        self._start = {one: f"({after[one]}" if one in after else since for one in streams}
         self._pages: dict[str, list[tuple[int, int, int, Record]]] = {stream: [] for stream in streams}
         self._open = set(streams)
         """Streams that may hold more than was read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from console.inspection.kinds import Kind
@@ -75,9 +76,9 @@ async def subject(kind: Kind, name: str, places: Places, keys: Keys, wanted: Sel
         root = await _root(name, places, keys, wanted)
         return Event(root), await places.of_event(root)
     if kind is Kind.USER:
-        about, topics = Selection(user=name, since=wanted.since, until=wanted.until), {user_topic(name)}
+        about, topics = replace(wanted, user=name), {user_topic(name)}
     else:
-        about, topics = Selection(sessions=frozenset({name}), since=wanted.since, until=wanted.until), set[str]()
+        about, topics = replace(wanted, sessions=frozenset({name})), set[str]()
     sessions = await related(places.whole, keys, about)
     if not sessions and kind is Kind.SESSION:
         raise ConfigurationError(f"nothing of a session {name!r} is on the log (any more)")

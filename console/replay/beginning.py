@@ -30,7 +30,7 @@ class Beginning(NamedTuple):
 
     def of(self, wanted: Selection) -> Selection:
         """`wanted`, from there on."""
-        return replace(wanted, since=max(self.since, wanted.since or 0)) if self.since else wanted
+        return replace(wanted, since=self.since, since_seq=0) if self.since > (wanted.since or 0) else wanted
 
 
 async def beginning(source: Recording, settings: Settings, client: aioredis.Redis, keys: Keys) -> Beginning:

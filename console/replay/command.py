@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import IO, Any
 
@@ -21,7 +22,7 @@ from console.replay.beginning import beginning
 from console.replay.checkpoint import Checkpoint
 from console.replay.choices import Target
 from console.replay.comparing import compare
-from console.replay.live import Live
+from console.replay.live import TYPES, Live
 from console.replay.options import Options
 from console.replay.pace import paced
 from console.replay.progress import Progress
@@ -38,6 +39,8 @@ async def replay(options: Options) -> int:
     """Replay what is recorded; gives the exit status. Raises ConfigurationError, LogUnavailable, ArchiveUnavailable."""
     _check(options)
     settings = Settings()
+    if options.target is Target.LIVE and options.source is not Source.LOG:
+        _check_whole(settings)
     async with opened_log(settings) as (client, keys), opened(options.source, settings, client) as source:
         wanted = await _selection(options, source, keys)
         whole = options.source is Source.LOG and not (options.chosen or options.since or options.until)
@@ -66,6 +69,16 @@ def _check(options: Options) -> None:
         raise ConfigurationError("--target file and --output FILE go together")
     if (options.target is Target.LIVE) != options.live:
         raise ConfigurationError("writing into the log takes both --target live and --live")
+
+
+def _check_whole(settings: Settings) -> None:
+    """Raises ConfigurationError where the archive has messages without some of their fields."""
+    for rule in settings.archive_redact:
+        if any(fnmatchcase(name, rule.partition(":")[0]) for name in TYPES):
+            raise ConfigurationError(
+                f"the archive has messages without a field (HEADGATE_ARCHIVE_REDACT: {rule}): "
+                "the application would handle something else than it did; replay the log, with --source log"
+            )
 
 
 async def _selection(options: Options, source: Recording, keys: Keys) -> Selection:

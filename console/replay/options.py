@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from runtime.settings import Settings
 from schemas.errors import ConfigurationError
 
 #: Settings that say nothing of what is replayed.
-_BESIDE: Final = {"log_level", "log_format", "traces", "trace_sample"}
+_BESIDE: Final = {"gateway_id", "log_level", "log_format", "traces", "trace_sample"}
 #: The last Unix ms that a stream id can have.
 _LAST: Final = (1 << 63) - 1
 
@@ -66,32 +66,35 @@ class Options:
 
     def selection(self) -> Selection:
         """Which entries are wanted; raises ConfigurationError."""
-        return Selection(
+        return replace(
+            between(self.since, self.until),
             sessions=frozenset({self.session} if self.session else ()),
             user=self.user,
             channel=self.channel,
             types=frozenset({self.type} if self.type else ()),
-            since=moment(self.since),
-            until=moment(self.until),
         )
 
 
-def moment(text: str) -> int | None:
-    """Unix ms of an ISO 8601 time (UTC unless it says otherwise), of a stream id, or of a number; None for nothing.
+def between(since: str, until: str) -> Selection:
+    """What was appended from `since` on and before `until`: ISO 8601 times (UTC unless they say otherwise), stream ids,
+    or Unix ms; empty where it has no end. Raises ConfigurationError."""
+    (first, number), (last, before) = _moment(since), _moment(until)
+    return Selection(since=first, since_seq=number, until=last, until_seq=before)
 
-    Raises ConfigurationError.
-    """
+
+def _moment(text: str) -> tuple[int | None, int]:
+    """Unix ms, and the second number of a stream id."""
     if not text:
-        return None
-    number = text.partition("-")[0]
+        return None, 0
+    number, _, seq = text.partition("-")
     try:
         if number.isdecimal() and len(number) > 4:
-            found = int(number)
+            found = int(number), int(seq or 0)
         else:
             at = datetime.fromisoformat(text)
-            found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+            found = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000), 0
     except ValueError as error:
         raise ConfigurationError(f"{text!r} is no time: write 2026-01-31T12:00:00, or a stream id") from error
-    if not 0 <= found <= _LAST:
+    if not (0 <= found[0] <= _LAST and 0 <= found[1] <= _LAST):
         raise ConfigurationError(f"{text!r} is no time that a log can have")
     return found

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.packaged import ROUTES, heard, packaged, worker
+from tests.support.packaged import ROUTES, heard, packaged, replayed, worker
 from tests.support.system import System, system
 from tests.support.waiting import eventually
 
@@ -59,3 +59,12 @@ async def test_what_is_sent_while_no_worker_runs_is_handed_over_later(running: S
             assert (await ada.wait_type("ack", id=f"e{n}"))["type"] == "ack"
         async with worker(running):
             assert [(await ada.wait_type("echo"))["n"] for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_what_the_worker_answered_is_no_output_that_is_missing(running: System) -> None:
+    """A replay decides all of it as it was, but for the application's answers, which are its own."""
+    async with worker(running):
+        status, differences, figures = await replayed(running, laravel_via="log")
+    assert (status, differences) == (0, []), figures
+    assert figures["not_judged"]["published by the application"] > 5
+    assert not any(why.startswith("not settled") for why in figures["not_judged"]), figures

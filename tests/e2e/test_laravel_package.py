@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.client import Client
-from tests.support.packaged import ROUTES, ask, heard, packaged
+from tests.support.packaged import ROUTES, ask, heard, packaged, replayed
 from tests.support.system import System, system
 from tests.support.waiting import eventually
 
@@ -105,3 +105,14 @@ async def test_a_user_is_banned(running: System) -> None:
         return events if "ConnectionClosed" in dict(events) else []
 
     assert [name for name, _ in await eventually(over, 20)] == ["ConnectionOpened", "ConnectionClosed"]
+
+
+async def test_what_a_handler_broadcasts_is_no_output_that_is_missing(running: System) -> None:
+    """What the application publishes by stream while it handles a message is told from what Headgate makes of that."""
+    async with running.client() as ada:
+        await member(running, ada, "ada", "private-orders.8")
+        assert (await ada.ask({"type": "ship", "order": 8}))["type"] == "shipped"
+        assert (await ada.wait_type("channel_broadcast"))["data"] == {"order": 8}
+    status, differences, figures = await replayed(running)
+    assert (status, differences) == (0, []), figures
+    assert figures["not_judged"]["published by the application"] >= 1

@@ -11,6 +11,7 @@ import pytest
 import redis.asyncio as aioredis
 
 from console.recordings import ArchiveRecording, Together, opened
+from console.replay.options import between
 from console.sources import Source
 from processors.persistence import rules
 from processors.persistence.reader import ArchiveReader
@@ -32,6 +33,7 @@ SELECTIONS = [
     Selection(channel="room"),
     Selection(types=frozenset({MessagePublished.TYPE, MessageReceived.TYPE})),
     Selection(since=START_MS + 400, until=START_MS + 900),
+    Selection(since=START_MS + 400, since_seq=1, until=START_MS + 900, until_seq=2),
 ]
 
 
@@ -113,3 +115,20 @@ async def test_what_the_archive_has_not_taken_yet_is_read_from_the_log(
     elsewhere = settings.model_copy(update={"archive_url": f"{settings.archive_url}.none"})
     async with opened(Source.ALL, elsewhere, client) as log:
         assert (await read(log, settings, Selection()))[-1].entry == entry
+
+
+@pytest.mark.parametrize("kind", ["log", "archive"])
+async def test_a_stream_id_is_a_place_within_its_millisecond(
+    settings: Settings, client: aioredis.Redis, reader: ArchiveReader, kind: str
+) -> None:
+    """From an id on, and before one: those of the same ms are told apart by their second number."""
+    source: Recording = LogRecording(client) if kind == "log" else ArchiveRecording(reader)
+    ids = [one.stream_id for one in await read(source, settings, Selection())]
+    crowded = next(id for id in ids if id.endswith("-1"))
+    for wanted in (between(crowded, ""), between("", crowded)):
+        found = [one.stream_id for one in await read(source, settings, wanted)]
+        assert found == [id for id in ids if wanted.within(*map(int, id.split("-")))]
+        assert 0 < len(found) < len(ids)
+    at = crowded.partition("-")[0]
+    within = [one.stream_id for one in await read(source, settings, between(f"{at}-1", f"{at}-2"))]
+    assert set(within) == {crowded}

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from console.replay import processing
 from console.replay.differences import Difference, Tally
 from console.replay.live import MARK, Live
+from console.replay.routing import UNKNOWN_SUBSCRIBERS
 from console.replay.running import sandboxed
 from console.replay.sandbox import PREFIX
 from egress.app import build as egress
@@ -230,6 +231,20 @@ async def test_what_was_handled_and_then_lost_is_told_from_a_change(world: World
     assert tally.notes["made of another append of the same event, which is not there"] == 1
 
 
+async def test_another_time_is_a_change(world: World) -> None:
+    """An output that says of itself to be later than what led to it: no append of that explains it."""
+    async with running(world, "laravel"):
+        await world.append("s1", message("hello"))
+        await eventually(lambda: world.frames("session:s1"))
+        await eventually(lambda: world.settled("laravel"))
+    log = world.keys.outbound_of("session:s1")
+    (reply,) = await world.entries([log])
+    await world.client.delete(log)
+    await world.write(log, replace(reply, ts=reply.ts + 5).fields())
+    _, found = await replayed(world, router=False)
+    assert [one.changes for one in found] == [{"ts": (reply.ts + 5, reply.ts)}]
+
+
 async def test_what_was_not_recorded_is_reported(world: World) -> None:
     """Answers that the trail does not have are not guessed: the entry is said to be unanswered."""
     world.app.replies[HANDLE] = lambda call: JSONResponse({"text": "x" * 70_000})
@@ -261,6 +276,7 @@ async def test_sessions_that_began_before_are_not_judged_by_what_is_unknown(worl
     tally, found = await replayed(world, Selection(since=first))
     assert found == []
     assert tally.notes["of sessions that began before the beginning"] > 0
+    assert tally.notes[UNKNOWN_SUBSCRIBERS] > 0, "and who gets what of such topics is not said to be as it was"
     assert tally.outputs["identical"] > 50
 
 

@@ -113,7 +113,7 @@ async def test_what_differs_is_status_one(world: World, tmp_path: Path) -> None:
     """A published reply that is not what the rules make of the answer: shown with both values, and filed."""
     log = world.keys.outbound_of("session:s0")
     found: Any = await world.client.xrange(log)
-    await world.client.xtrim(log, maxlen=0)
+    await world.client.delete(log)
     for stream_id, fields in found:
         first = Entry.from_fields(fields)
         event = first.event()
@@ -171,6 +171,14 @@ async def test_what_makes_no_sense_is_status_two(tmp_path: Path, arguments: tupl
     """It is refused with words before anything is read."""
     status, _, errors = await outcome("replay", *arguments, env={}, cwd=tmp_path)
     assert (status, says in errors) == (2, True), errors
+
+
+async def test_what_the_archive_has_in_part_is_not_replayed_into_the_log(tmp_path: Path) -> None:
+    """Where a rule takes fields out of messages, the application would be given others than it was."""
+    live = ("replay", "--target", "live", "--live", "--source", "archive")
+    redact = {"HEADGATE_ARCHIVE_REDACT": "message.*:frame.data.card=drop"}
+    status, _, errors = await outcome(*live, env=redact, cwd=tmp_path)
+    assert (status, "--source log" in errors) == (2, True), errors
 
 
 async def aged(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,9 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from tests.support.command import outcome
 from tests.support.laravel import PACKAGED_APP, REQUEST_TIMEOUT_S, LaravelApp, laravel_app
 from tests.support.php import php_binary
-from tests.support.system import SECRET, System
+from tests.support.system import SECRET, System, environment
 
 #: Where the package's routes are: settings of the services.
 ROUTES: Final[dict[str, Any]] = {
@@ -71,3 +73,15 @@ async def heard(running: System, session: str) -> list[tuple[str, str]]:
     """The events that the application's listeners heard of a session and its channels: name and reason."""
     rows = [row for row in await running.laravel.events() if row["data"]["session"] == session]
     return [(row["event"].rpartition("\\")[2], row["data"]["reason"]) for row in rows]
+
+
+async def replayed(running: System, **settings: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+    """Of a replay of all in a sandbox: exit status, differences, figures."""
+    await running.settled()
+    routes = {f"HEADGATE_{name.upper()}": value for name, value in (ROUTES | settings).items()}
+    env = environment(running.folder, running.redis.url, running.laravel.url) | routes
+    arguments = ("replay", "--target", "sandbox", "--json")
+    status, output, errors = await outcome(*arguments, env=env, cwd=running.folder)
+    assert status in (0, 1), errors
+    *differences, figures = [json.loads(line) for line in output.splitlines()]
+    return status, differences, figures

@@ -5,20 +5,26 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from console.replay import routing
 from console.replay.checkpoint import Checkpoint
 from console.replay.differences import Tally, values
 from console.replay.options import Options
+from console.replay.related import related
+from console.replay.routing import Moments, Routing
 from console.replay.saved import Reader
-from runtime.recording import Record
+from runtime.recording import Record, Selection
 from runtime.settings import Settings
 from schemas.entry import Entry
 from schemas.errors import ConfigurationError
-from schemas.events import MessageReceived
+from schemas.events import AuthRequested, Event, MessagePublished, MessageReceived
+from schemas.keys import Keys
 
 
 @pytest.mark.parametrize(
@@ -89,8 +95,8 @@ def test_a_checkpoint_has_what_a_replay_is_made_of() -> None:
     assert Reader(io.BytesIO(pickle.dumps(kept)), {}).load() == kept
 
 
-def record(stream_id: str) -> Record:
-    return Record("hg:{in:0}", stream_id, Entry.of(MessageReceived(frame={}), id=stream_id, ts=1))
+def record(stream_id: str, event: Event | None = None) -> Record:
+    return Record("hg:{in:0}", stream_id, Entry.of(event or MessageReceived(frame={}), id=stream_id, ts=1, session="s"))
 
 
 def test_a_checkpoint_is_gone_on_with_by_the_same_replay_alone(tmp_path: Path) -> None:
@@ -117,7 +123,40 @@ def test_a_checkpoint_is_gone_on_with_by_the_same_replay_alone(tmp_path: Path) -
 )
 def test_a_replay_is_of_its_log_and_its_rules(other: dict[str, str]) -> None:
     """What was begun on another log, or with other settings, is another replay; what is logged does not matter."""
-    settings = Settings(_env_file=None)
+    settings, again = Settings(_env_file=None), Settings(_env_file=None, log_level="debug")
     changed = Settings(_env_file=None, **other)  # type: ignore[arg-type]
-    assert Options().what(settings) == Options().what(settings.model_copy(update={"log_level": "debug"}))
+    assert Options().what(settings) == Options().what(again)
     assert Options().what(settings) != Options().what(changed)
+
+
+class Kept:
+    """A recording of what a test has made."""
+
+    def __init__(self, *records: Record) -> None:
+        self._records = records
+
+    async def read(self, streams: Sequence[str], wanted: Selection) -> AsyncIterator[Sequence[Record]]:
+        yield [one for one in self._records if wanted.wants(one.entry)]
+
+
+async def test_what_cannot_be_read_ends_nothing() -> None:
+    """An entry whose payload is none belongs to its session as any other."""
+    whole = record("1-0", AuthRequested(token="t", protocol=1))
+    broken = whole._replace(entry=replace(whole.entry, data=b"{"))
+    assert broken.event is None
+    wanted = Selection(sessions=frozenset({"s"}))
+    assert await related(Kept(broken), Keys("hg:", 1), wanted) == frozenset({"s"})
+
+
+async def test_what_no_router_tells_of_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log without trails: the oldest are given up and counted, and so is what is left at the end."""
+    monkeypatch.setattr(routing, "HELD", 2)
+    tally = Tally(lambda difference: None)
+    made = Routing(cast("Any", None), Moments(), tally)
+    for n in range(5):
+        told = Entry.of(MessagePublished(frame={}), id=f"{n}", ts=1, topic="channel:news")
+        made.outbound(Record("hg:{out:0}", f"{n}-0", told))
+        await made.route()
+    assert tally.notes["not settled by router"] == 3
+    made.finish()
+    assert tally.notes["not settled by router"] == 5

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace App\Providers;
 
+use App\Events\OrderShipped;
 use App\Listeners\KeepNote;
 use App\Messages\KeepMessage;
 use App\Messages\PlaceOrder;
@@ -38,6 +39,11 @@ class AppServiceProvider extends ServiceProvider
 
         Headgate::onMessage(ClientMessage::CHANNEL, KeepMessage::class);
         Headgate::onMessage('order', PlaceOrder::class);
+        Headgate::onMessage('ship', static function (ClientMessage $message): array {
+            broadcast(new OrderShipped($message->frame['order']));
+
+            return ['type' => 'shipped'];
+        });
         Headgate::onMessage('echo', static fn (ClientMessage $message): array => $message->frame);
         Headgate::onMessage('poison', static fn (): bool => posix_kill(getmypid(), SIGKILL));
         Headgate::onMessage('slow', static function (ClientMessage $message): void {
