@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from ingress import metrics
 from ingress.hub import Hub
+from runtime.backoff import backoff
 from runtime.bus.cursor import follow
 from runtime.gateways import Gateways
 from runtime.settings import Settings
@@ -27,6 +30,8 @@ log = structlog.get_logger()
 BEATS_PER_LEASE: Final = 3
 #: Delivery streams outlive their gateway's last sign of life by so many leases.
 STREAM_LEASES: Final = 6
+#: Whoever gets so many entries at once is behind. A stream that is cut short keeps more than that.
+_BEHIND: Final = 100
 
 
 class Deliveries:
@@ -51,6 +56,9 @@ class Deliveries:
         self._first_id = settings.gateway_id
         self._id = settings.gateway_id
         self._delivered = "0"
+        self._cut = False
+        """The stream lost what was not read yet."""
+        self._wake = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self._heart: asyncio.Task[None] | None = None
 
@@ -95,15 +103,32 @@ class Deliveries:
         return messages, self._keys.datagrams(messages)
 
     def _read_on(self) -> None:
-        self._delivered = "0"
+        self._delivered, self._cut = "0", False
         self._reader = asyncio.create_task(self._read(*self._streams()), name="delivery reader")
 
     async def _read(self, messages: str, datagrams: str) -> None:
         async for batch in follow(self._client, {messages: "0", datagrams: "0"}):
+            behind = len(batch) >= _BEHIND and sum(key == messages for key, _, _ in batch) >= _BEHIND
+            if behind and await self._was_cut(messages):
+                self._cut = True
+                self._wake.set()
+                return
             for key, stream_id, entry in batch:
                 self._deliver(entry)
                 if key == messages:
                     self._delivered = stream_id
+
+    async def _was_cut(self, messages: str) -> bool:
+        """Whether entries behind the last delivered one are gone: then so is that one, since the oldest go first."""
+        last, failures = self._delivered, 0
+        while last != "0":
+            try:
+                return not await self._client.xrange(messages, last, last)
+            except RedisError as error:
+                failures += 1
+                log.warning("delivery.not_checked", error=type(error).__name__)
+                await asyncio.sleep(backoff(failures))
+        return False
 
     def _deliver(self, entry: Entry) -> None:
         with self._telemetry.span(f"deliver {entry.type.removeprefix('delivery.')}", entry.traceparent):
@@ -123,14 +148,18 @@ class Deliveries:
         while True:
             wait = self._lease / BEATS_PER_LEASE
             try:
-                if await self._gateways.beat(self._id):
+                if self._cut:
+                    await self._begin_anew("gateway.fell_behind", metrics.FELL_BEHIND)
+                elif await self._gateways.beat(self._id):
                     await self._tend_streams()
                 else:
-                    await self._begin_anew()
+                    await self._begin_anew("gateway.declared_lost", metrics.DECLARED_LOST)
             except RedisError as error:
                 log.warning("gateway.heartbeat_failed", error=type(error).__name__)
                 wait = min(wait, 1.0)
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait)
+            self._wake.clear()
 
     async def _tend_streams(self) -> None:
         """Keep the streams, trim what was delivered."""
@@ -142,12 +171,16 @@ class Deliveries:
             pipeline.xtrim(messages, minid=self._delivered, approximate=True)
         await pipeline.execute()
 
-    async def _begin_anew(self) -> None:
-        """Everybody else has ended this gateway's sessions, or forgotten them: end them here, go on as another."""
+    async def _begin_anew(self, why: str, counter: Counter) -> None:
+        """End all sessions here, go on as another gateway.
+
+        Everybody else has ended them or forgotten them, or what was for them is lost, which can be the beginning of
+        sessions that nobody here knows of: they end with the old name, which shows no more signs of life.
+        """
         lost = self._id
         await self._register(f"{self._first_id}-{secrets.token_hex(3)}")
         await cancel(self._reader)
-        log.error("gateway.declared_lost", gateway=lost, now=self._id, sessions=len(self._hub))
-        metrics.DECLARED_LOST.inc()
+        log.error(why, gateway=lost, now=self._id, sessions=len(self._hub))
+        counter.inc()
         self._renamed(self._id)
         self._read_on()

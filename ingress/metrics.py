@@ -20,6 +20,9 @@ BROKE = Counter("headgate_sessions_broke", "Sessions that were closed for a faul
 DECLARED_LOST = Counter(
     "headgate_gateway_declared_lost", "Times this gateway found that it had been declared lost and began anew."
 )
+FELL_BEHIND = Counter(
+    "headgate_gateway_fell_behind", "Times this gateway's delivery stream lost what it had not read, and it began anew."
+)
 LOG_AWAY = Gauge("headgate_log_away", "1 while the log takes nothing and sessions are read no further.")
 PAUSED = Counter("headgate_reading_paused", "Times a session was read no further until the log had caught up.")
 ACK_SECONDS = Histogram(

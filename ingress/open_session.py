@@ -215,8 +215,8 @@ class OpenSession:
         self._close(code, reason, by="gateway" if code in _OUR_OWN else "application")
 
     def lost(self) -> None:
-        """This gateway was declared lost, and the ends of its connections were written."""
-        self._close(CloseCode.STATE_LOST, "the gateway was silent too long: connect again")
+        """This gateway was declared lost, or cannot say what it has missed: its sessions go on elsewhere."""
+        self._close(CloseCode.STATE_LOST, "the gateway has lost track of its sessions: connect again")
 
     def missed(self) -> None:
         """Something for it was lost on the way."""

@@ -24,6 +24,7 @@ from schemas.events import (
     AuthenticatedDelivery,
     AuthRequested,
     DisconnectDelivery,
+    PresenceDelivery,
     PublicationDelivery,
     SubscribedDelivery,
 )
@@ -161,12 +162,14 @@ async def logged(redis: aioredis.Redis, key: str) -> list[Entry]:
     return [Entry.from_fields(fields) for _, fields in found]
 
 
-async def delivered(redis: aioredis.Redis, settings: Settings, *entries: Entry) -> None:
-    """Append to the gateway's delivery stream, at once."""
+async def delivered(redis: aioredis.Redis, settings: Settings, *entries: Entry, keep: int | None = None) -> None:
+    """Append to the gateway's delivery stream, at once, of which no more than the last `keep` entries are kept then."""
     pipeline = redis.pipeline(transaction=True)
     for entry in entries:
         flat = entry.fields()
         pipeline.xadd(settings.keys.delivery(settings.gateway_id), dict(zip(flat[::2], flat[1::2], strict=True)))
+    if keep is not None:
+        pipeline.xtrim(settings.keys.delivery(settings.gateway_id), maxlen=keep, approximate=False)
     await pipeline.execute()
 
 
@@ -319,6 +322,41 @@ async def test_sessions_come_back_when_a_part_of_the_log_is_lost(
             await eventually(ended)
     assert (await written()).count("news") == (2 if lost == "its record" else 1)
     await redis.aclose()
+
+
+async def test_a_gateway_that_fell_behind_sends_its_sessions_back(server: RedisServer, tmp_path: Path) -> None:
+    """Whatever its stream lost before it was read: clients come back for it, and the gateway goes on as another."""
+    settings = settings_for(server, tmp_path, gateway_id="g1")
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            await delivered(redis, settings, *_presences("much", 400))
+            told = PublicationDelivery(frame={"type": "note"}, epoch="", offset=1)
+            await delivered(redis, settings, Entry.of(told, id="p1", ts=1, topic=session_topic(client.session)))
+            await client.wait_type("note")  # To be behind is no loss.
+            await delivered(redis, settings, *_presences("more", 400), keep=300)
+            notice = await client.wait_type("disconnect")
+            assert (notice["code"], notice["reconnect"]) == (3010, True)
+        names = await eventually(lambda: _names(redis, settings, 2), 10)
+        assert min(names) == "g1"
+        await eventually(lambda: _ended(redis, settings, client.session), 10)
+        again = settings.model_copy(update={"gateway_id": max(names)})
+        async with await admitted(server, again, f"https://127.0.0.1:{listener.quic.port}/") as back:
+            assert (await back.ask({"type": "ping"}))["type"] == "pong"
+    await redis.aclose()
+
+
+def _presences(name: str, count: int) -> list[Entry]:
+    """Deliveries without an offset."""
+    told = PresenceDelivery(change="joined", member={"id": "7"}, exclude="")
+    return [Entry.of(told, id=f"{name}-{n}", ts=1, topic=channel_topic("presence-a")) for n in range(count)]
+
+
+async def _names(redis: aioredis.Redis, settings: Settings, count: int) -> list[str]:
+    found: Any = await redis.zrange(settings.keys.gateways(), 0, -1)
+    names = [name.decode() for name in found]
+    return names if len(names) == count else []
 
 
 async def test_an_order_that_cannot_be_carried_out_ends_one_session_alone(server: RedisServer, tmp_path: Path) -> None:

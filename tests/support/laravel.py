@@ -54,7 +54,7 @@ class LaravelApp:
 
     async def told(self) -> int:
         """How often it was told of a connection event or handed a message, repeats included."""
-        events = (await self._ask("GET", "/api/test/events"))["events"]
+        events: list[Any] = (await self._ask("GET", "/api/test/events"))["events"]
         return len(events) + sum(row["deliveries"] for row in await self.messages())
 
     async def messages(self) -> list[dict[str, Any]]:
