@@ -46,6 +46,7 @@ def _command(chance: random.Random, ids: list[bytes]) -> tuple[Any, ...]:
             ("HINCRBY", f"h{key}", name, number),
             ("HDEL", f"h{key}", name),
             ("HLEN", f"h{key}"),
+            ("HEXISTS", f"h{key}", name),
             ("SADD", f"e{key}", name),
             ("SREM", f"e{key}", name),
             ("ZADD", f"z{key}", number, name),

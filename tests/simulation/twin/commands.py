@@ -188,6 +188,7 @@ COMMANDS: Final[dict[bytes, Callable[[Store, list[bytes]], Any]]] = {
     b"HMGET": _hmget,
     b"HINCRBY": _hincrby,
     b"HDEL": _hdel,
+    b"HEXISTS": lambda store, args: int(args[1] in (store.of(args[0], Hash) or ())),
     b"HLEN": lambda store, args: len(store.of(args[0], Hash) or ()),
     b"HKEYS": lambda store, args: list(store.of(args[0], Hash) or ()),
     b"HVALS": lambda store, args: list((store.of(args[0], Hash) or {}).values()),
