@@ -10,6 +10,7 @@ asks the topics.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -35,15 +36,22 @@ local function earlier(id, known)
   return ms < known_ms or ms == known_ms and sequence < known_sequence
 end
 """
-#: KEYS: 1 sessions of a partition, 2 the last entry that these were told of. ARGV: 1 session, 2 stream id of the entry,
-#: 3 its record, empty when it is over.
+#: KEYS: 1 sessions of a partition, 2 the last entry that these were told of. ARGV: for each note, in order, the
+#: session, the stream id of the entry, and its record, empty when it is over. A batch is written as one: if a note were
+#: refused alone, those behind it would make it an earlier one.
 _LIST: Final = f"""{_EARLIER}
-if earlier(ARGV[2], redis.call('GET', KEYS[2])) then return end
-redis.call('SET', KEYS[2], ARGV[2])
-if ARGV[3] == '' then
-  redis.call('HDEL', KEYS[1], ARGV[1])
-else
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+local last = redis.call('GET', KEYS[2])
+for i = 1, #ARGV, 3 do
+  local session, at, record = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if not earlier(at, last) then
+    last = at
+    redis.call('SET', KEYS[2], at)
+    if record == '' then
+      redis.call('HDEL', KEYS[1], session)
+    else
+      redis.call('HSET', KEYS[1], session, record)
+    end
+  end
 end
 """
 #: KEYS: 1 channels of a partition, or of a session, 2 then those who are on its own topic. ARGV: 1 channel, 2 stream id
@@ -83,8 +91,11 @@ class Directory:
     async def take(self, notes: Iterable[Note]) -> None:
         """Write `notes` down, in order; raises RedisError."""
         pipeline = self._client.pipeline(transaction=False)
+        lists: dict[int, list[str | bytes]] = defaultdict(list)
         for note in notes:
-            self._write(pipeline, note)
+            self._write(pipeline, lists, note)
+        for partition, told in lists.items():
+            pipeline.eval(_LIST, 2, self._keys.sessions(partition), self._keys.sessions_at(partition), *told)
         if len(pipeline):
             await pipeline.execute()
 
@@ -161,7 +172,7 @@ class Directory:
         answers: list[bool] = await pipeline.execute() if asked else []
         return {one for one, there in zip(asked, answers, strict=True) if there}
 
-    def _write(self, pipeline: Any, note: Note) -> None:
+    def _write(self, pipeline: Any, lists: dict[int, list[str | bytes]], note: Note) -> None:
         match note:
             case SessionListed():
                 record = {
@@ -170,9 +181,9 @@ class Directory:
                     "connectedAt": note.connected_at,
                     "generation": note.generation,
                 }
-                self._list(pipeline, note.session, note.at, orjson.dumps(record))
+                lists[self._partition(note.session)] += [note.session, note.at, orjson.dumps(record)]
             case SessionUnlisted():
-                self._list(pipeline, note.session, note.at, b"")
+                lists[self._partition(note.session)] += [note.session, note.at, b""]
                 pipeline.unlink(self._keys.topic(session_topic(note.session), "channels"))
             case ChannelJoined():
                 self._mark_of_session(pipeline, note, True)
@@ -182,10 +193,8 @@ class Directory:
                 if note.empty:
                     self._mark(pipeline, note.channel, note.at, False)
 
-    def _list(self, pipeline: Any, session: str, at: str, record: bytes) -> None:
-        partition = partition_of(session_topic(session), self._keys.partitions)
-        keys = self._keys.sessions(partition), self._keys.sessions_at(partition)
-        pipeline.eval(_LIST, 2, *keys, session, at, record)
+    def _partition(self, session: str) -> int:
+        return partition_of(session_topic(session), self._keys.partitions)
 
     def _mark_of_session(self, pipeline: Any, note: ChannelJoined | ChannelLeft, there: bool) -> None:
         keys = (self._keys.topic(session_topic(note.session), part) for part in ("channels", "subscribers"))
