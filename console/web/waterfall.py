@@ -31,7 +31,8 @@ class Step:
 
 def steps(chain: Sequence[Located]) -> list[Step]:
     """The steps of a chain, causes before what they led to. Times are as exact as the clocks of gateways and Redis."""
-    known = {one.text("id") for one in chain}
+    # What is no entry can be without an id: nothing follows from it.
+    known = {id for one in chain if (id := one.text("id"))}
     below: dict[str, list[Located]] = {}
     for one in chain:
         cause = one.text("cause")
@@ -41,7 +42,8 @@ def steps(chain: Sequence[Located]) -> list[Step]:
     while waiting:
         one, depth, began = waiting.pop()
         ordered.append((one, depth, began))
-        waiting += [(child, depth + 1, one.place.ms) for child in reversed(below.get(one.text("id"), []))]
+        followers = below.get(one.text("id"), []) if one.text("id") else []
+        waiting += [(child, depth + 1, one.place.ms) for child in reversed(followers)]
     if not ordered:
         return []
     first = min(began for _, _, began in ordered)

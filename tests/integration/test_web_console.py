@@ -194,6 +194,9 @@ async def test_strange_addresses_are_answered(settings: Settings, bus: Bus) -> N
     entry = Entry.of(MessageReceived(frame={}), id="late", ts=1, session="s")
     fields: Any = dict(zip(entry.names(), entry.values(), strict=True))
     await bus.observer.xadd(settings.keys.inbound_of("s"), fields, id="999999999999999-0")
+    nothing: Any = {"type": "message.received", "session": "s"}
+    without_id = (await bus.observer.xadd(settings.keys.inbound_of("t"), nothing)).decode()
+    without_id = f"in:{partition_of('t', settings.partitions)}/{without_id}"
     late = f"in:{partition_of('s', settings.partitions)}/999999999999999-0"
     async with console(settings, **PROXY) as http:
         assert (await http.get("/sign-in?next=//[")).status_code == 200
@@ -206,6 +209,7 @@ async def test_strange_addresses_are_answered(settings: Settings, bus: Bus) -> N
             ("/sessions/a?after=in:0/1-0", 200),
             ("/sessions/s", 200),
             (f"/entries/{late}", 200),
+            (f"/entries/{without_id}", 200),
             ("/sessions/%00%ff", 200),
             ("/sessions/a%2Fb", 404),
             ("/channels/a:b", 404),

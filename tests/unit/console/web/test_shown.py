@@ -109,6 +109,14 @@ def test_a_waterfall_follows_causes() -> None:
     assert all(0 <= one.x <= one.x + one.width <= WIDTH for one in steps(chain))
 
 
+def test_what_has_no_id_has_no_followers() -> None:
+    """A dead letter can be of fields that are no entry."""
+    nothing = Located(Place("in:0", "1000-0"), {b"type": b"message.received"})
+    other = located(MessageReceived(frame={}), id="other")
+    assert [one.located for one in steps([nothing])] == [nothing]
+    assert [one.depth for one in steps([nothing, other])] == [0, 0]
+
+
 def test_a_circle_of_causes_ends() -> None:
     """Whoever may write to the log can write entries that cause each other."""
     message = MessageReceived(frame={})
