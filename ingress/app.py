@@ -185,7 +185,7 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     client = connect(settings)
     connection = LogConnection(client, settings)
     appender = Appender(client, assurance=Assurance.of(settings.ack))
-    gateway = Gateway(settings, appender, telemetry, connection.problem)
+    gateway = Gateway(settings, appender, telemetry, connection.problem_at)
     deliveries = Deliveries(settings, client, gateway.hub, telemetry, gateway.renamed)
     health = Health()
     health.add(connection.problem)
