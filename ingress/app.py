@@ -184,7 +184,7 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     telemetry = Telemetry.from_settings(settings, "ingress")
     client = connect(settings)
     appender = Appender(client, assurance=Assurance.of(settings.ack))
-    gateway = Gateway(settings, appender, telemetry, lambda: connection.problem())
+    gateway = Gateway(settings, appender, telemetry, lambda place: connection.problem_at(place))
     connection = LogConnection(client, settings, gateway.log_lost)
     deliveries = Deliveries(settings, client, gateway.hub, telemetry, gateway.renamed)
     health = Health()

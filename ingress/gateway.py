@@ -62,9 +62,13 @@ class Gateway:
         settings: Settings,
         appender: Appender,
         telemetry: Telemetry,
-        log_problem: Callable[[], str | None] = lambda: None,
+        log_problem: Callable[[str], str | None] = lambda key: None,
     ) -> None:
-        """`log_problem`: why nothing can be appended now, or None."""
+        """`log_problem`: why the server that has a key cannot be used now, or None.
+
+        Sessions are held while that is so of the gateway's own delivery stream, without which they hear of nothing.
+        Where another server of a cluster is away, what its sessions send is not acknowledged.
+        """
         self.hub = Hub(self._unclaimed)
         self._settings = settings
         self._appender = appender
@@ -155,7 +159,8 @@ class Gateway:
 
     async def _watch_log(self) -> None:
         while True:
-            match self._outage.look(self._log_problem() is not None, now().monotonic):
+            stream = self._settings.keys.delivery(self._surroundings.settings.gateway_id)
+            match self._outage.look(self._log_problem(stream) is not None, now().monotonic):
                 case Step.HOLD | Step.RELEASE:
                     metrics.LOG_AWAY.set(self._outage.is_on)
                     for member in self.hub.members():

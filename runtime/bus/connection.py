@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 
 from runtime.bus.assurance import Assurance
-from runtime.bus.cluster import REDIRECTED, masters, together
+from runtime.bus.cluster import REDIRECTED, masters, node_of, only_server, together
 from runtime.settings import Settings, mask_url
 from runtime.tasks import cancel
 from schemas.errors import ConfigurationError, LogUnavailable
@@ -58,12 +58,23 @@ class LogConnection:
         self._lost = lost
         self._settings = settings
         self._answers = True
+        self._answering: set[aioredis.Redis] = set()
+        """While not all of a cluster answers: the masters that do."""
         self._epochs: dict[str, str] = {}
         self._watch: asyncio.Task[None] | None = None
 
     def problem(self) -> str | None:
-        """Why nothing can be appended or read now, or None."""
+        """Why not everything can be appended or read now, or None."""
         return None if self._answers else "the log does not answer"
+
+    def problem_at(self, key: str) -> str | None:
+        """Why the server that has `key` cannot be used now, or None: of a cluster others may be away."""
+        if self._answers:
+            return None
+        try:
+            return None if node_of(self._client, key) in self._answering else self.problem()
+        except ClusterDownError:
+            return self.problem()
 
     async def start(self) -> None:
         """Raises LogUnavailable or ConfigurationError."""
@@ -86,6 +97,7 @@ class LogConnection:
                 now = await epochs(self._client, self._settings)
                 self._answers = True
             except RedisError as error:
+                self._answering = await self._who_answers()
                 if self._answers:
                     log.error("log.away", error=type(error).__name__)
                 self._answers = False
@@ -102,6 +114,17 @@ class LogConnection:
                 )
                 self._epochs = now
                 self._lost(lost)
+
+    async def _who_answers(self) -> set[aioredis.Redis]:
+        """The masters of a cluster that answer; the only server has just been asked."""
+        if only_server(self._client) is not None:
+            return set()
+        try:
+            servers = await masters(self._client)
+        except RedisError:
+            return set()
+        answers = await asyncio.gather(*(server.ping() for server in servers), return_exceptions=True)
+        return {server for server, answer in zip(servers, answers, strict=True) if answer is True}
 
 
 async def epochs(client: aioredis.Redis, settings: Settings) -> dict[str, str]:

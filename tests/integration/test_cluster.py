@@ -259,6 +259,33 @@ async def test_a_log_that_one_master_lost_is_told(bus: Bus, cluster: RedisCluste
     await connection.stop()
 
 
+async def test_masters_that_answer_are_told_from_one_that_is_away(bus: Bus, cluster: RedisCluster) -> None:
+    """The log is not whole then, and gateways whose stream is elsewhere go on with what is on the others."""
+    connection = LogConnection(connect(bus.settings), bus.settings)
+    await connection.start()
+    there, gone = [bus.keys.delivery(name) for name in await gateways_apart(bus, cluster)]
+    assert (connection.problem(), connection.problem_at(there), connection.problem_at(gone)) == (None, None, None)
+    pair = await cluster.pair_of(gone)
+    for server in pair:
+        await server.kill()
+    await eventually(lambda: connection.problem() is not None, 20)
+    assert connection.problem_at(gone) is not None
+    assert connection.problem_at(there) is None
+    for server in pair:
+        await server.start()
+    await eventually(lambda: connection.problem() is None, 20)
+    assert connection.problem_at(gone) is None
+    await eventually(cluster.healthy, 30)
+    await connection.stop()
+
+
+async def gateways_apart(bus: Bus, cluster: RedisCluster) -> tuple[str, str]:
+    """Two gateways whose streams are on different masters."""
+    names = [f"g{n}" for n in range(20)]
+    masters = [await cluster.master_of(bus.keys.delivery(name)) for name in names]
+    return names[0], next(name for name, its in zip(names, masters, strict=True) if its is not masters[0])
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_failover_under_load_loses_nothing(bus: Bus, cluster: RedisCluster, number: signal.Signals) -> None:
     """When a master dies or hangs its replica is followed: what was confirmed is handled, in order and to its end, and

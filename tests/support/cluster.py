@@ -87,6 +87,15 @@ class RedisCluster:
         port, _ = said.most_common(1)[0]
         return next(server for server in self.servers if server.port == port)
 
+    async def pair_of(self, key: str) -> list[RedisServer]:
+        """The replicas of the master that has `key`, and then that one."""
+        master = await self.master_of(key)
+        told = [await client.info("replication") for client in self._clients]
+        return [
+            *(s for s, one in zip(self.servers, told, strict=True) if one.get("master_port") == master.port),
+            master,
+        ]
+
     async def fail_over(self, key: str, number: signal.Signals = signal.SIGKILL) -> RedisServer:
         """Send a signal to the master of `key` and wait until its replica has taken over; gives the former master."""
         before = await self.master_of(key)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ingress.gateway import Gateway
 from ingress.outage import Outage, Step
+from runtime.settings import Settings
+from runtime.telemetry import Telemetry
+from tests.support.waiting import eventually
 
 
 def test_a_short_outage_holds_and_releases() -> None:
@@ -24,3 +30,16 @@ def test_a_long_outage_is_given_up_once() -> None:
     assert not outage.is_on
     assert outage.look(True, 302) is Step.HOLD
     assert outage.look(True, 362) is Step.GIVE_UP
+
+
+async def test_a_gateway_asks_for_the_server_of_its_own_stream() -> None:
+    """Under the name that it has now: where another server of a cluster is away its sessions are not held."""
+    settings, asked = Settings(secret="x" * 32, gateway_id="one", _env_file=None), list[str]()
+    appender: Any = None
+    gateway = Gateway(settings, appender, Telemetry(None, "test"), asked.append)
+    await gateway.start()
+    await eventually(lambda: asked, 5)
+    gateway.renamed("another")
+    await eventually(lambda: settings.keys.delivery("another") in asked, 5)
+    await gateway.stop()
+    assert list(dict.fromkeys(asked)) == [settings.keys.delivery("one"), settings.keys.delivery("another")]
