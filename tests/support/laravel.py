@@ -55,7 +55,7 @@ class LaravelApp:
     async def told(self) -> int:
         """How often it was told of a connection event or handed a message, repeats included."""
         events = (await self._ask("GET", "/api/test/events"))["events"]
-        return len(events) + sum(row["deliveries"] for row in await self.messages())
+        return len(events) + sum(int(row["deliveries"]) for row in await self.messages())
 
     async def messages(self) -> list[dict[str, Any]]:
         """The channel messages it has stored, oldest first; one row per event id.
