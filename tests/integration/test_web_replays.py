@@ -114,7 +114,10 @@ async def test_what_differs_is_on_its_page(world: World) -> None:
     """An output that was taken out of the log is new, and can be filtered for."""
     log = world.keys.outbound_of("session:s0")
     found: Any = await world.client.xrange(log)
-    await world.client.xdel(log, found[0][0])
+    # Written anew: of a log that has lost its first entries what they belong to is left out.
+    await world.client.delete(log)
+    for stream_id, fields in found[1:]:
+        await world.client.xadd(log, fields, id=stream_id)
     async with console(world.settings, console_tokens=TOKENS) as http:
         ada = await desk(http)
         await ada.start(session="s0")
