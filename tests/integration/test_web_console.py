@@ -195,8 +195,8 @@ async def test_strange_addresses_are_answered(settings: Settings, bus: Bus) -> N
     fields: Any = dict(zip(entry.names(), entry.values(), strict=True))
     await bus.observer.xadd(settings.keys.inbound_of("s"), fields, id="999999999999999-0")
     nothing: Any = {"type": "message.received", "session": "s"}
-    without_id = (await bus.observer.xadd(settings.keys.inbound_of("t"), nothing)).decode()
-    without_id = f"in:{partition_of('t', settings.partitions)}/{without_id}"
+    stored: Any = await bus.observer.xadd(settings.keys.inbound_of("t"), nothing)
+    without_id = f"in:{partition_of('t', settings.partitions)}/{stored.decode()}"
     late = f"in:{partition_of('s', settings.partitions)}/999999999999999-0"
     async with console(settings, **PROXY) as http:
         assert (await http.get("/sign-in?next=//[")).status_code == 200
