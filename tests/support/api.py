@@ -67,12 +67,8 @@ class Api:
 
     async def open(self, session: str, user: str, *channels: str) -> None:
         """A session at gateway g1, authenticated and in `channels`."""
-        events: list[tuple[str, Event]] = [
-            (user_topic(user), SubscriptionGranted()),
-            *((channel_topic(channel), SubscriptionGranted()) for channel in channels),
-            (session_topic(session), SessionAuthenticated(user=user)),
-        ]
-        for topic, event in events:
+
+        async def write(topic: str, event: Event) -> None:
             entry = Entry.of(
                 event,
                 id=secrets.token_hex(8),
@@ -84,11 +80,16 @@ class Api:
             )
             await self.appender.append(self.keys.outbound_of(topic), entry)
 
-        async def there() -> bool:
+        async def there(*expected: str) -> bool:
             found = await self.listed(f"?user={user}")
-            return any(one["id"] == session and one["channels"] == sorted(channels) for one in found)
+            return any(one["id"] == session and one["channels"] == sorted(expected) for one in found)
 
-        await eventually(there)
+        await write(user_topic(user), SubscriptionGranted())
+        await write(session_topic(session), SessionAuthenticated(user=user))
+        await eventually(there)  # As clients do: they subscribe when they have heard that.
+        for channel in channels:
+            await write(channel_topic(channel), SubscriptionGranted())
+        await eventually(lambda: there(*channels))
 
     async def listed(self, query: str = "") -> list[dict[str, Any]]:
         sessions: list[dict[str, Any]] = (await self.call("GET", f"/sessions{query}")).json()["sessions"]
