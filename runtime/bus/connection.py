@@ -102,17 +102,18 @@ class LogConnection:
                     log.error("log.away", error=type(error).__name__)
                 self._answers = False
                 continue
-            if lost := [place for place, epoch in now.items() if epoch != self._epochs[place]]:
+            # What was no place before is none that was lost: one server became several.
+            before, self._epochs = self._epochs, now
+            if lost := [place for place, epoch in now.items() if epoch != before.get(place, epoch)]:
                 # Groups are made anew by those who read them, topics by the router, with epochs of their own.
                 LOST.inc()
                 log.critical(
                     "log.lost",
-                    was=self._epochs[lost[0]],
+                    was=before[lost[0]],
                     now=now[lost[0]],
                     told_by=lost,
                     hint="the server lost its data: what it had acknowledged is only in the archive now",
                 )
-                self._epochs = now
                 self._lost(lost)
 
     async def _who_answers(self) -> set[aioredis.Redis]:
