@@ -189,7 +189,10 @@ async def durability(client: aioredis.Redis) -> str:
         servers = await masters(client)
         if any([await _config(server, "appendonly") != "yes" for server in servers]):
             return f"{MEMORY_ONLY}: a restart of Redis loses the log (set appendonly yes, appendfsync always)"
-        if any([await _config(server, "appendfsync") != "always" for server in servers]):
+        synced = {await _config(server, "appendfsync") for server in servers}
+        if "no" in synced:
+            return "disk when the system writes it: a power cut can lose half a minute (set appendfsync always)"
+        if synced != {"always"}:
             return "disk within about a second: a power cut can lose acknowledged messages (set appendfsync always)"
     except RedisError as error:
         return f"unknown ({type(error).__name__})"

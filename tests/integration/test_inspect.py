@@ -222,7 +222,8 @@ async def test_an_archive_is_not_read_from_end_to_end(world: World, tmp_path: Pa
             for kind, name in ((Kind.EVENT, "whisper-1"), (Kind.SESSION, "ada"), (Kind.USER, "ada")):
                 read = 0
                 assert await told(world, kind, name, Places(None, reader))
-                assert 0 < read < 2 * len(rows), (kind, read, len(rows))
+                # A row is found as one of a session, of a topic, and as what followed from another.
+                assert 0 < read <= 3 * len(rows) < 3_000, (kind, read, len(rows))
         finally:
             await reader.close()
 

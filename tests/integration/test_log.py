@@ -123,6 +123,8 @@ async def test_a_server_that_would_lose_entries_is_refused() -> None:
         assert (await durability(client)).startswith("disk before")
         await client.config_set("appendfsync", "everysec")
         assert "second" in await durability(client)
+        await client.config_set("appendfsync", "no")
+        assert "half a minute" in await durability(client)
         assert await said_at_the_start(evicting) == ["info"]
         await client.config_set("appendonly", "no")
         assert await said_at_the_start(evicting) == ["warning"]
