@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests, most of them in two processes; arguments go to pytest, in one. Its closing line is the last of the output.
+# Runs the tests, most of them in three processes, since they wait more than they work; arguments go to pytest, in one.
+# Its closing line is the last of the output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
@@ -14,4 +15,4 @@ export PATIENCE=5
 # The attacks measure how long a gateway's event loop is held, and chaos runs a machine full of processes: nothing else
 # runs beside them.
 .venv/bin/python -m pytest tests/attacks tests/chaos
-exec .venv/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/chaos
+exec .venv/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/chaos
