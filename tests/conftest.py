@@ -18,7 +18,13 @@ settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort them; those of one folder stay as they are."""
+    """Sort them; those of one folder stay as they are. Of several with one id, other processes would run one."""
+    for item in items:
+        # What Schemathesis makes of the operations of a document has names of its own, and one id.
+        if label := getattr(item, "operation_label", None):
+            item._id = item.id.with_params(label)
+    if len({item.nodeid for item in items}) < len(items):
+        raise pytest.UsageError("several tests have the same id")
     items.sort(key=_place)
 
 
