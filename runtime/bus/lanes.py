@@ -8,6 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Final
 
 import structlog
@@ -163,10 +164,10 @@ class Lanes:
                 # They are pending in the group: the next owner begins with them.
                 self._forget(lane)
                 break
-            if first.suspect:
+            if first.suspect and first.attempt > 1:
                 verdict = await self._one_alone(lane)
             else:
-                verdict = await self._next([lane[i] for i in range(min(width, len(lane)))], lane)
+                verdict = await self._together(list(islice(lane, width)), lane)
             if verdict is Verdict.DONE:
                 failures, width = 0, self._max_batch
                 continue
@@ -194,25 +195,39 @@ class Lanes:
             self._forget([lane.popleft()])
         return Verdict.DONE if len(outcomes) >= len(batch) else Verdict.LATER
 
+    async def _together(self, batch: list[Received], lane: deque[Received]) -> Verdict:
+        """Handle the first entries of a lane that are not known to have ended a process."""
+        batch = list(takewhile(lambda one: not one.suspect or one.attempt == 1, batch))
+        return await self._counted([one for one in batch if one.suspect], batch, lane)
+
     async def _one_alone(self, lane: deque[Received]) -> Verdict:
-        """Handle what was often delivered and never settled, perhaps because it ends its process: the attempt is
-        counted before it begins, and no other suspect is handled until that is settled."""
+        """Handle what perhaps ended its process when it was handled with others: no other such entry is handled until
+        it is settled."""
         received = lane[0]
-        partition, stream_id = received.partition, received.stream_id
         async with self._alone:
-            if not self._begins(partition):
+            if not self._begins(received.partition):
                 return Verdict.LATER  # It was given up or lost while this one waited for its turn.
             if received.attempt > self._max_attempts:
                 error = f"its process ended {received.attempt - 1} times while handling it"
                 await self._settle(received, Outcome.dead(error), 0.0)
                 self._forget([lane.popleft()])
                 return Verdict.DONE
-            await self._settler.count_attempt(partition, stream_id)
-            verdict = await self._next([received], lane)
-            if verdict is Verdict.LATER:
-                await self._settler.count_attempt(partition, stream_id, -1)
+            verdict = await self._counted([received], [received], lane)
             await self._settler.flushed()
             return verdict
+
+    async def _counted(self, suspects: list[Received], batch: list[Received], lane: deque[Received]) -> Verdict:
+        """`_next`, with the attempts at `suspects`, which are of `batch`, counted before they begin: they may end
+        this process. What then was not tried is not counted."""
+        if not suspects:
+            return await self._next(batch, lane)
+        await self._settler.count_attempts(suspects)
+        verdict = await self._next(batch, lane)
+        if verdict is not Verdict.DONE:
+            failed = lane[0].stream_id if verdict is Verdict.AGAIN else ""
+            untried = [one for one in suspects if self.has(one.partition, one.stream_id) and one.stream_id != failed]
+            await self._settler.count_attempts(untried, -1)
+        return verdict
 
     def _forget(self, entries: Collection[Received]) -> None:
         for received in entries:
@@ -233,7 +248,7 @@ class Lanes:
     async def _failed(self, received: Received) -> Received:
         """`received` with one more failed attempt, which a next owner counts too."""
         if not received.suspect:
-            await self._settler.count_attempt(received.partition, received.stream_id)
+            await self._settler.count_attempts([received])
         return replace(received, attempt=received.attempt + 1)
 
     async def _handle(self, batch: list[Received]) -> Sequence[Outcome]:

@@ -49,7 +49,8 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A handler's answer. `emits` are appended to the outbound log, in order, before the acknowledgement."""
+    """A handler's answer. `emits` are appended to the outbound log, in order, before the acknowledgement: of AGAIN
+    only when it was the last attempt."""
 
     verdict: Verdict
     emits: tuple[Entry, ...] = ()
@@ -63,9 +64,9 @@ class Outcome:
         return cls(Verdict.DONE, emits)
 
     @classmethod
-    def again(cls, error: str) -> Outcome:
-        """Failed with `error`, worth another attempt."""
-        return cls(Verdict.AGAIN, error=error)
+    def again(cls, error: str, *emits: Entry) -> Outcome:
+        """Failed with `error`, worth another attempt; `emits` follow if there is none left."""
+        return cls(Verdict.AGAIN, emits, error)
 
     @classmethod
     def later(cls, error: str) -> Outcome:

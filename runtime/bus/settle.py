@@ -30,11 +30,12 @@ log = structlog.get_logger()
 DEAD = Counter("headgate_dead_letters", "Entries that could not be handled.", ["group"])
 TRAIL_REFUSED = Counter("headgate_trail_refused", "Entries of trails that Redis refused; their subject was settled.")
 
-#: KEYS: the log, its attempts. ARGV: 1 group, 2 entry, 3 by how many. A count that was held up on its way until the
-#: entry was settled would stay for ever.
+#: KEYS: the log, its attempts. ARGV: 1 group, 2 by how many; the rest are entries. A count that was held up on its way
+#: until the entry was settled would stay for ever.
 _COUNT: Final = """
-if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[2],ARGV[2],1)==0 then return 0 end
-return redis.call('HINCRBY',KEYS[2],ARGV[2],ARGV[3])
+for i=3,#ARGV do
+ if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[i],ARGV[i],1)>0 then redis.call('HINCRBY',KEYS[2],ARGV[i],ARGV[2]) end
+end
 """
 #: KEYS: the log, its dead letters, its trail, its attempts. ARGV: 1 group, 2 entry, 3 how many of the next are the
 #: letter's fields; the rest are those of the trail's entry, if any. Gives whether the entry was not settled before:
@@ -83,11 +84,16 @@ class Settler:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
-    async def count_attempt(self, partition: int, stream_id: str, by: int = 1) -> None:
-        """Count an attempt at an entry for whoever owns it next; while Redis is away it is not counted."""
+    async def count_attempts(self, batch: Sequence[Received], by: int = 1) -> None:
+        """Count an attempt at each of these for whoever owns it next; while Redis is away it is not counted."""
+        ids: dict[int, list[str]] = defaultdict(list)
+        for received in batch:
+            ids[received.partition].append(received.stream_id)
         try:
-            log_key = self._logs[partition]
-            await self._count(keys=[log_key, Keys.attempts(log_key, self._group)], args=[self._group, stream_id, by])
+            for partition, of_log in ids.items():
+                log_key = self._logs[partition]
+                keys = [log_key, Keys.attempts(log_key, self._group)]
+                await self._count(keys=keys, args=[self._group, by, *of_log])
         except RedisError as error:
             log.warning("log.attempt_not_counted", group=self._group, error=type(error).__name__)
 

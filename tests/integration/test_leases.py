@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -15,7 +14,6 @@ from runtime.bus.group import ConsumerGroup
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.read_connection import ReadConnection
 from runtime.bus.reader import Reader
-from runtime.settings import Settings
 from schemas.keys import Keys
 from tests.support.bus import Bus
 from tests.support.waiting import eventually
@@ -207,34 +205,6 @@ async def test_what_is_read_while_a_lease_is_in_doubt_waits_for_what_was_dropped
     assert list(dict.fromkeys(seen.of("s"))) == [0, 1, 2]
 
 
-async def test_what_a_process_reads_again_in_doubt_is_no_suspect(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubts come together, where a machine is busy. What was dropped in many of them is not handled alone for that, as
-    if it had ended its owners: it would take so long that doubts never end."""
-    sessions, inside, released, doubt = {"a", "b", "c"}, set[str](), asyncio.Event(), asyncio.Event()
-
-    async def slow(received: Received) -> Outcome:
-        inside.add(received.entry.session)
-        await released.wait()
-        inside.discard(received.entry.session)
-        return Outcome.done()
-
-    group = await bus.group(slow)
-    for owner, name in ((group._leases, "holds"), (group._lanes, "_held")):
-        monkeypatch.setattr(owner, name, lambda partition: not doubt.is_set())
-    for session in sessions:
-        await bus.write(session, 0)
-    for _ in range(6):
-        await eventually(lambda: inside == sessions, 10)
-        doubt.set()
-        released.set()
-        await eventually(lambda: not group._lanes._count, 10)
-        released.clear()
-        doubt.clear()
-        group._reader.gained(range(len(bus.logs)))
-    released.set()
-    await eventually(lambda: done(bus), 10)
-
-
 async def all_read(bus: Bus, log: str) -> bool:
     """Whether the group was given every entry."""
     (group,) = await bus.observer.xinfo_groups(log)
@@ -334,30 +304,3 @@ async def test_strays_in_every_partition_are_no_failure(bus: Bus, monkeypatch: p
             await eventually(lambda: done(bus), 10)
     assert list(dict.fromkeys(seen.of("s"))) == list(range(20)), "what was not yet acknowledged may come again"
     assert [one for one in logs if one["event"] == "log.read_failed"] == []
-
-
-async def test_an_entry_that_kills_its_process_becomes_a_dead_letter(bus: Bus, settings: Settings) -> None:
-    """Its neighbours are handled, each process that it kills is counted, and in the end it is put aside."""
-    for n in range(40):
-        await bus.write(f"s{n % 4}", n)
-    deaths = 0
-    while deaths < 20:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.mortal", settings.redis_url, "17", stdout=asyncio.subprocess.DEVNULL
-        )
-        if await process.wait() == 0:
-            break
-        deaths += 1
-    assert 4 <= deaths <= 10
-    assert await bus.backlog() == 0
-    (letter,) = await bus.stored(Keys.dead(bus.keys.inbound_of("s1")))
-    assert (letter[1][b"id"], letter[1][b"dead_error"]) == (
-        b"s1-17",
-        b"its process ended 3 times while handling it",
-    )
-    for log in bus.logs:
-        assert await bus.observer.hgetall(Keys.attempts(log, "g")) == {}
-    handled = await bus.observer.lrange("handled", 0, -1)
-    for session in range(4):
-        numbers = [int(n) for n in handled if int(n) % 4 == session]
-        assert list(dict.fromkeys(numbers)) == [n for n in range(session, 40, 4) if n != 17]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -131,10 +131,10 @@ def acknowledged_first() -> None:
 def uncounted() -> None:
     """Attempts that failed are not told to the next owner."""
 
-    async def count(settler: Settler, partition: int, stream_id: str, by: int = 1) -> None:
+    async def count(settler: Settler, batch: Sequence[Received], by: int = 1) -> None:
         await asyncio.sleep(0)
 
-    Settler.count_attempt = count  # type: ignore[method-assign, assignment]
+    Settler.count_attempts = count  # type: ignore[method-assign, assignment]
 
 
 def random_ids() -> None:

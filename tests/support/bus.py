@@ -11,7 +11,7 @@ import redis.asyncio as aioredis
 from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
 from runtime.bus.group import ConsumerGroup
-from runtime.bus.lanes import one_by_one
+from runtime.bus.lanes import Handler, one_by_one
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.servers import connect, nodes_of, sentinels_of
 from runtime.settings import Settings
@@ -70,6 +70,10 @@ class Bus:
 
     async def group(self, handle: Callable[[Received], Awaitable[Outcome]], name: str = "g") -> ConsumerGroup:
         """A running group over all partitions."""
+        return await self.batches(one_by_one(handle), 1, name)
+
+    async def batches(self, handler: Handler, max_batch: int, name: str = "g") -> ConsumerGroup:
+        """A running group whose lanes are sessions, and whose handler is given up to `max_batch` entries of one."""
         group = ConsumerGroup(
             self.settings,
             self.client,
@@ -77,7 +81,8 @@ class Bus:
             Telemetry(None, "test"),
             logs=self.logs,
             group=name,
-            handler=one_by_one(handle),
+            handler=handler,
+            max_batch=max_batch,
         )
         self.groups.append(group)
         await group.start()
