@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from processors.answer import BadAnswer
+from processors.answer import BadAnswer, Failed
 from processors.channels import rules
 from processors.channels.client import ChannelsClient
 from runtime.bus.outcomes import Outcome, Received
@@ -66,7 +66,11 @@ class ChannelsHandler:
         signed = event.auth is not None and isinstance(decision, rules.Grant)
         # What was signed before the application took the channel away looks as what is signed after it.
         if decision is None or (signed and await self._memberships.was_revoked(entry.session, event.channel)):
-            decision = await self._asked(entry, event)
+            try:
+                decision = await self._asked(entry, event)
+            except Failed as error:  # The client waits for an answer, also if it is put aside in the end.
+                refused = rules.refused(entry, event, rules.Refusal(ErrorCode.FORBIDDEN, rules.UNDECIDED))
+                return Outcome.again(str(error), *refused.emits)
         if isinstance(decision, rules.Refusal):
             if decision.problem:
                 log.error("channels.unauthorized", session=entry.session, problem=decision.problem)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from runtime.bus.dead import DeadLetters
 from schemas.channel_auth import channel_auth
 from schemas.entry import Entry
 from schemas.events import (
@@ -26,6 +28,7 @@ from tests.integration.processors_world import (
     EVENT,
     SECRET,
     VERIFY,
+    Call,
     World,
     processors_world,
     running,
@@ -33,6 +36,7 @@ from tests.integration.processors_world import (
 from tests.support.waiting import eventually
 
 SESSION: Final = "01a20902-3088-7a0e-82d8-5b33616093c8"
+OTHER: Final = "01a20902-3088-7a0e-82d8-5b33616093c9"
 DATA: Final = '{"user_id":7,"user_info":{"name":"Ada"}}'
 
 
@@ -47,14 +51,14 @@ def signed(channel: str, data: str | None = None, *, session: str = SESSION, sec
     return channel_auth("default", secret.encode(), session, channel, data)
 
 
-async def ask(world: World, channel: str, auth: str | None, data: str | None = None) -> None:
+async def ask(world: World, channel: str, auth: str | None, data: str | None = None, session: str = SESSION) -> None:
     event = SubscribeRequested(channel=channel, auth=auth, channel_data=data)
-    await world.append(SESSION, event, user="7")
+    await world.append(session, event, user="7")
 
 
-async def opened(world: World) -> None:
-    await world.append(SESSION, AuthRequested(token=world.sealed(SESSION, "t"), protocol=1), user="")
-    await eventually(lambda: world.published(f"session:{SESSION}"))
+async def opened(world: World, session: str = SESSION) -> None:
+    await world.append(session, AuthRequested(token=world.sealed(session, "t"), protocol=1), user="")
+    await eventually(lambda: world.published(f"session:{session}"))
 
 
 async def log(world: World, *families: str) -> list[Entry]:
@@ -181,6 +185,39 @@ async def test_an_answer_that_cannot_be_read_is_a_no(world: World) -> None:
     errors = [frame["code"] for frame in await _errors(world) if frame.get("type") == "error"]
     assert errors == [103]
     assert len(world.app.bodies(AUTHORIZE)) == 1
+
+
+async def test_a_request_that_the_application_fails_on_is_put_aside_and_answered(world: World) -> None:
+    """It is a dead letter, for the operator to try again; the client, which waits, learns that it is not in, once. If
+    the operator does, it is let in after all."""
+    works = False
+
+    def reply(call: Call) -> Response:
+        return JSONResponse({}, 500 if call.body["channel"] == "private-bad" and not works else 200)
+
+    world.app.replies[AUTHORIZE] = reply
+    async with running(world, "auth", "channels"):
+        await opened(world)
+        await opened(world, OTHER)
+        await ask(world, "private-bad", None)
+        asked = 0
+        while not await world.dead():
+            asked += 1
+            await ask(world, f"private-{asked}", None, session=OTHER)
+            await eventually(partial(granted, world, f"channel:private-{asked}"), 20)
+        await eventually(lambda: world.settled("channels"))
+        errors = [(frame["code"], frame["channel"]) for frame in await _errors(world) if frame.get("type") == "error"]
+        assert errors == [(103, "private-bad")]
+        assert await world.published("channel:private-bad") == []
+        works = True
+        letters = DeadLetters(world.client, world.keys)
+        [letter] = [one async for one in letters.all()]
+        await letters.retry(letter)
+        await eventually(partial(granted, world, "channel:private-bad"), 20)
+
+
+async def granted(world: World, topic: str) -> bool:
+    return [one.type for one in await world.published(topic)] == ["subscription.granted"]
 
 
 async def test_a_grant_ends_when_the_application_said(world: World) -> None:
