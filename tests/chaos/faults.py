@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from runtime.tasks import cancel
 from tests.chaos.clocks import Clock
+from tests.chaos.dying import arm
 from tests.chaos.links import Weather
 from tests.chaos.processes import Supervised
 from tests.chaos.world import World
@@ -27,6 +28,8 @@ Fault = Callable[[World, int], AbstractAsyncContextManager[None]]
 #: No archive can be written with files of this size, in bytes.
 _FULL: Final = 4096
 TWO_HOURS: Final = 7200
+#: A line that is passed at every message is passed within this time, in seconds, also after another fault.
+REACHED_S: Final = 60.0
 #: How far a clock that steps is off, in seconds, one after the other: more and less than a lease, a window of repeats
 #: and the tolerance of signatures.
 _STEPS: Final = (2, -2, 60, -60, 0, 290, -290, TWO_HOURS, -TWO_HOURS, 3 * TWO_HOURS)
@@ -48,6 +51,29 @@ def killed(kind: str) -> Fault:
             yield
         finally:
             process.release()
+
+    return fault
+
+
+def killed_at(kind: str, point: str) -> Fault:
+    """SIGKILL at one of tests.chaos.dying.POINTS, of whichever process of a kind comes to it; started again at the end.
+
+    The target is how many times two they pass it unharmed.
+    """
+
+    @asynccontextmanager
+    async def fault(world: World, target: int) -> AsyncIterator[None]:
+        processes, trap = world.services[kind], world.trap(kind)
+        for process in processes:
+            process.hold()
+        try:
+            arm(trap, point, 2 * target)
+            await eventually(lambda: any(process.pid is None for process in processes), REACHED_S)
+            yield
+        finally:
+            trap.unlink(missing_ok=True)
+            for process in processes:
+                process.release()
 
     return fault
 

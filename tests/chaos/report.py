@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.events import MessageReceived
 from tests.chaos.history import History
+from tests.chaos.processes import ROOT
 from tests.chaos.violations import Violation
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 #: Sorts of violations with a column of their own; the others share one.
 _SORTS: Final = ("lost", "repeated", "reordered")
 _OTHER: Final = "other"
+#: What services run, of the project.
+_CODE: Final = ("schemas", "runtime", "ingress", "processors", "egress", "console", "requirements")
 #: Violations before the first fault.
 _NO_FAULT: Final = "(no fault)"
 #: Violations that are written out, of each checker.
@@ -53,6 +57,8 @@ class Summary:
     acknowledged: int
     rows: dict[str, Row]
     """By kind of fault."""
+    code: str = ""
+    """What ran: `code_digest` of it."""
 
     def save(self, path: Path) -> None:
         """Write it to a file."""
@@ -62,7 +68,17 @@ class Summary:
 def load(path: Path) -> Summary:
     """From such a file."""
     stored = json.loads(path.read_text())
-    return Summary(stored["run"], stored["acknowledged"], {name: Row(**row) for name, row in stored["rows"].items()})
+    rows = {name: Row(**row) for name, row in stored["rows"].items()}
+    return Summary(stored["run"], stored["acknowledged"], rows, stored["code"])
+
+
+def code_digest(root: Path = ROOT) -> str:
+    """Tells the code of all services, and its pinned dependencies, from any other: 12 hexadecimal digits."""
+    digest = hashlib.sha256()
+    files = [path for name in _CODE for path in (root / name).rglob("*") if path.suffix in (".py", ".lua", ".txt")]
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def summary(run: str, history: History, violations: Sequence[Violation]) -> Summary:
@@ -77,7 +93,7 @@ def summary(run: str, history: History, violations: Sequence[Violation]) -> Summ
         row = rows.setdefault(before[-1] if before else _NO_FAULT, Row())
         sort = violation.sort if violation.sort in _SORTS else _OTHER
         row.found[sort] = row.found.get(sort, 0) + 1
-    return Summary(run, sum(1 for _ in history.of("ok")), rows)
+    return Summary(run, sum(1 for _ in history.of("ok")), rows, code_digest())
 
 
 def runs(summaries: Iterable[Summary]) -> list[str]:
@@ -114,10 +130,18 @@ def recovery(summaries: Iterable[Summary]) -> str:
     return f"recovery: {median(seconds):.1f} s (median), {max(seconds):.1f} s (longest), of {len(seconds)}"
 
 
+def codes(summaries: Iterable[Summary]) -> str:
+    """Whether all runs had the same code."""
+    found = Counter(one.code for one in summaries)
+    return "code " + ", ".join(
+        f"{code} in {times} of the runs" if len(found) > 1 else code for code, times in found.items()
+    )
+
+
 def text(result: Result) -> str:
     """The tables, the counts, and what is wrong."""
     one = summary(result.name, result.history, result.violations)
-    lines = [*runs([one]), "", *faults([one]), "", recovery([one]), *counts(result)]
+    lines = [*runs([one]), "", *faults([one]), "", recovery([one]), f"code {one.code}", *counts(result)]
     for checker, found in result.found.items():
         if found:
             lines.append(f"{checker}: {len(found)}")
@@ -152,7 +176,7 @@ def counts(result: Result) -> list[str]:
 def main(paths: Sequence[str]) -> None:
     """Both tables over the runs in `paths`."""
     summaries = [load(Path(path)) for path in paths]
-    print("\n".join([*runs(summaries), "", *faults(summaries), "", recovery(summaries)]))
+    print("\n".join([*runs(summaries), "", *faults(summaries), "", recovery(summaries), codes(summaries)]))
 
 
 if __name__ == "__main__":

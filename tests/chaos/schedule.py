@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tests.chaos.dying import POINTS
 from tests.chaos.faults import (
     TWO_HOURS,
     Fault,
@@ -19,6 +20,7 @@ from tests.chaos.faults import (
     clock_stepping,
     failed_over,
     killed,
+    killed_at,
     network,
     network_cut,
     redis_asleep,
@@ -73,6 +75,11 @@ FAULTS: Final[dict[str, Kind]] = {
     "egress' clock two hours back": Kind(clock_off("egress", -TWO_HOURS), 1.0, 4.0),
     "egress' clock two hours ahead": Kind(clock_off("egress", TWO_HOURS), 1.0, 4.0),
     "egress' clock steps": Kind(clock_stepping("egress"), 1.0, 4.0),
+    **{
+        f"{name} killed {point}": Kind(killed_at(kind, point), 0.0, 3.0)
+        for name, kind in (("gateway", "ingress"), ("processors", "processors"), ("egress", "egress"))
+        for point in POINTS[kind]
+    },
     "Redis killed": Kind(redis_killed, 0.0, 2.0, 2),
     "Redis asleep": Kind(redis_asleep, 0.5, 6.0),
     "Redis slow": Kind(redis_link(Weather(delay=0.03)), 1.0, 4.0),
@@ -102,7 +109,7 @@ SENTINEL: Final = {name: kind for name, kind in FAULTS.items() if "Redis" not in
     "Sentinel fails over": Kind(failed_over, 0.5, 3.0, 10)
 }
 #: Nothing but SIGKILL.
-KILLS: Final = {name: kind for name, kind in FAULTS.items() if name.endswith(" killed")}
+KILLS: Final = {name: kind for name, kind in FAULTS.items() if " killed" in name}
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,3 +54,19 @@ def test_runs_add_up(tmp_path: Path) -> None:
     assert report.runs(loaded)[2:] == ["| 1 | 2 | 3 | 1 | 0 | 0 | 0 |", "| 2, Sentinel | 2 | 3 | 0 | 0 | 0 | 0 |"]
     assert f"| {KILLED} | 2 | 1 | 0 | 0 | 0 | 2.0 s | 2.5 s |" in report.faults(loaded)
     assert report.recovery(loaded) == "recovery: 2.0 s (median), 2.5 s (longest), of 2"
+
+
+def test_runs_say_whether_they_had_the_same_code(tmp_path: Path) -> None:
+    """A table over several runs tells what all of them ran; another line of code is another digest."""
+    made = [report.summary(str(n), history(), []) for n in range(2)]
+    assert report.codes(made) == f"code {report.code_digest()}"
+    made[1].code = "another"
+    assert report.codes(made) == f"code {report.code_digest()} in 1 of the runs, another in 1 of the runs"
+    for name in ("runtime", "tests"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "runtime" / "bus.py").write_text("one = 1\n")
+    before = report.code_digest(tmp_path)
+    (tmp_path / "tests" / "test.py").write_text("")
+    assert report.code_digest(tmp_path) == before
+    (tmp_path / "runtime" / "bus.py").write_text("one = 2\n")
+    assert report.code_digest(tmp_path) != before

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.keys import Keys
+from tests.chaos import dying
 from tests.chaos.clocks import Clock
 from tests.chaos.links import TcpRelay, UdpRelay
 from tests.chaos.processes import Supervised
@@ -36,7 +37,7 @@ RESUME_S: Final = 10.0
 #: How many publications a channel's history holds; a client that missed more is told that it did not recover.
 HISTORY_SIZE: Final = 1000
 #: Command lines of services, by kind, unless a run has others.
-COMMANDS: Final = {kind: ("-m", "console.cli", kind) for kind in ("ingress", "processors", "egress")}
+COMMANDS: Final = {kind: ("-m", "tests.chaos.dying", kind) for kind in dying.POINTS}
 
 
 @dataclass(slots=True)
@@ -74,6 +75,10 @@ class World:
     def archive(self) -> Path:
         """The archive's database."""
         return self.folder / "archive" / "archive.db"
+
+    def trap(self, kind: str) -> Path:
+        """The file that lets a service of a kind end at a chosen line; see tests.chaos.dying."""
+        return self.folder / f"{kind}.trap"
 
     def all(self) -> list[Supervised]:
         """Every service process."""
@@ -208,5 +213,6 @@ async def _add(
             env |= {"HEADGATE_API_PORT": str(health)}
             made.apis.append(f"http://127.0.0.1:{health}")
     clock = made.clocks[name] = Clock(made.folder / f"{name}.clock")
+    trap = {dying.VARIABLE: str(made.trap(kind))}
     url = f"http://127.0.0.1:{health}/health/ready"
-    made.services[kind].append(Supervised(name, arguments, env | clock.env, url, made.folder))
+    made.services[kind].append(Supervised(name, arguments, env | clock.env | trap, url, made.folder))
