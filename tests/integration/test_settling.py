@@ -9,16 +9,19 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio as aioredis
+from prometheus_client import REGISTRY
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+from structlog.testing import capture_logs
 
 from runtime.bus.appender import Appender
-from runtime.bus.outcomes import Received
+from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.settle import Settler
 from runtime.bus.writer import Done, unconfirmed
 from schemas.entry import Entry
 from schemas.events import MessageReceived
+from schemas.keys import Keys
 from tests.support.bus import Bus
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
@@ -121,6 +124,34 @@ async def test_a_letter_waits_for_no_log_that_was_lost_and_for_no_trail(bus: Bus
     await bus.observer.xgroup_destroy(log, "g")
     await asyncio.wait_for(settler.bury(received, "broken"), 10)
     assert len(await bus.stored(bus.keys.dead(log))) == 1
+
+
+async def test_an_entry_that_is_deleted_while_it_is_pending_is_told_and_holds_nothing_up(bus: Bus) -> None:
+    """Whoever deletes it takes it from the group: that is counted, and what comes after it is handled."""
+    log, handled = bus.keys.inbound_of("s"), list[str]()
+    for n in range(4):
+        await bus.write("s", n)
+    await bus.observer.xgroup_create(log, "g", id="0")
+    await bus.observer.xreadgroup("g", "owner", {log: ">"})
+    second = (await bus.stored(log))[1][0]
+    await bus.observer.xdel(log, second)
+    before = REGISTRY.get_sample_value("headgate_vanished_total", {"group": "g"}) or 0
+
+    async def handle(received: Received) -> Outcome:
+        handled.append(received.stream_id)
+        return Outcome.done()
+
+    with capture_logs() as logs:
+        await bus.group(handle)
+        await eventually(lambda: settled(bus), 10)
+    assert handled == [stream_id.decode() for stream_id, _ in await bus.stored(log)]
+    assert [one["stream_id"] for one in logs if one["event"] == "entry.vanished"] == [second.decode()]
+    assert REGISTRY.get_sample_value("headgate_vanished_total", {"group": "g"}) == before + 1
+    assert not await bus.observer.exists(Keys.dead(log))
+
+
+async def settled(bus: Bus) -> bool:
+    return await bus.backlog() == 0
 
 
 async def test_what_is_no_entry_is_buried_however_many_fields_it_has(bus: Bus) -> None:

@@ -46,7 +46,7 @@ class Service:
     def __init__(self, name: str, arguments: Iterable[str], env: dict[str, str], health: str, folder: Path) -> None:
         self.name = name
         self._arguments = list(arguments)
-        self._env = env
+        self.env = env
         self._health = health
         self._log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -72,7 +72,7 @@ class Service:
                 self.module,
                 *self._arguments,
                 cwd=ROOT,
-                env=os.environ | self._env,
+                env=os.environ | self.env,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
