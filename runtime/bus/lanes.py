@@ -164,10 +164,7 @@ class Lanes:
                 # They are pending in the group: the next owner begins with them.
                 self._forget(lane)
                 break
-            if first.suspect and first.attempt > 1:
-                verdict = await self._one_alone(lane)
-            else:
-                verdict = await self._together(list(islice(lane, width)), lane)
+            verdict = await self._advance(lane, width)
             if verdict is Verdict.DONE:
                 failures, width = 0, self._max_batch
                 continue
@@ -179,6 +176,18 @@ class Lanes:
             else:
                 await self._pause(first.partition, backoff(failures))
         del self._lanes[key]
+
+    async def _advance(self, lane: deque[Received], width: int) -> Verdict:
+        """Handle and settle as many of a lane as go together, `width` at most; see `_next`."""
+        first = lane[0]
+        try:
+            if first.suspect and first.attempt > 1:
+                return await self._one_alone(lane)
+            return await self._together(list(islice(lane, width)), lane)
+        # Nobody waits for a lane: if a defect of ours ended it, what comes for it would wait for ever.
+        except Exception:
+            log.exception("lane.failed", group=self._group, type=first.entry.type, id=first.entry.id)
+            return Verdict.LATER
 
     async def _next(self, batch: list[Received], lane: deque[Received]) -> Verdict:
         """Handle and settle the first entries of a lane; DONE if all of them are, else why the next one is not."""

@@ -190,9 +190,13 @@ class Settler:
                 pipeline.xack(self._logs[partition], self._group, *ids)
             try:
                 answers = await pipeline.execute(raise_on_error=False)
-            except RedisError as error:
+            # Nobody waits for this task: if a defect, be it the client's, ended it, a group would go on and settle
+            # nothing, and say nothing of it.
+            except Exception as error:
+                if not isinstance(error, RedisError):
+                    log.exception("log.ack_broken", group=self._group)
                 answers = [error] * (len(acks) + len(attempted))
-            errors = [answer for answer in answers if isinstance(answer, RedisError)]
+            errors = [answer for answer in answers if isinstance(answer, Exception)]
             if not errors:
                 failures = 0
                 for written in waiting:
@@ -204,7 +208,7 @@ class Settler:
             self._waiting[:0] = waiting
             sent = [(self._attempted, *one) for one in attempted.items()] + [(self._acks, *one) for one in acks.items()]
             for (unwritten, partition, ids), answer in zip(sent, answers, strict=True):
-                if isinstance(answer, RedisError):
+                if isinstance(answer, Exception):
                     unwritten[partition][:0] = ids
             await asyncio.sleep(backoff(failures))
         self._flushing = None

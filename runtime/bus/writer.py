@@ -87,7 +87,11 @@ class Writer:
                 try:
                     await self._write(batch)
                     delay = 0.0
-                except (RedisError, OSError, TimeoutError) as error:
+                # Nobody waits for this task: if a defect, be it the client's, ended it, nothing would be appended any
+                # more, and nobody told.
+                except Exception as error:
+                    if not isinstance(error, RedisError | OSError | TimeoutError):
+                        log.exception("append.broken")
                     # Later entries must not overtake those whose fate is unknown: all of them fail together.
                     undecided, self.queue = [*batch, *self.queue], []
                     for _, done, _ in undecided:

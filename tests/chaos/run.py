@@ -19,6 +19,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from runtime.tasks import cancel
+from schemas.keys import Keys
 from tests.chaos import evidence as evidences
 from tests.chaos import report
 from tests.chaos.checkers import check
@@ -157,6 +158,7 @@ async def _left_to_do(made: World, load: Sequence[ChaosClient]) -> float:
     busy = sum(client.problem() is not None for client in load)
     try:
         logs = [make(p) for p in range(made.keys.partitions) for make in (made.keys.inbound, made.keys.outbound)]
+        logs += [make(log) for log in logs for make in (Keys.trail, Keys.datagrams)]
         groups = [group for log in logs for group in await evidences.groups(made.log, log)]
     except RedisError:
         return math.inf
