@@ -14,6 +14,7 @@ from runtime.bus.appender import Appender
 from runtime.bus.cluster import node_of
 from runtime.bus.lanes import Handler, Lanes
 from runtime.bus.outcomes import Received
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.read_connection import end
 from runtime.bus.reader import ensure_group
 from runtime.bus.readers import readers
@@ -56,12 +57,14 @@ class ConsumerGroup:
         linger: float = 0.0,
         traced: bool = True,
         trailed: bool = False,
+        quarantine: Quarantine | None = None,
     ) -> None:
         """`types`: what `handler` handles; other entries are acknowledged unread. None: all.
 
         `linger`: seconds between reads, for a group that gains more from batches than from haste.
         `traced`: handling a sampled entry is a span of its own; without, entries come as they were written.
         `trailed`: what becomes of each entry is left in the trail of its log, if there are trails (HEADGATE_TRAIL).
+        `quarantine`: that of the process, if it has other groups.
         """
         self.group = group
         self._settings = settings
@@ -87,6 +90,7 @@ class ConsumerGroup:
             max_batch=max_batch,
             traced=traced,
             trailed=trailed and settings.trail > 0,
+            quarantine=quarantine,
         )
         self._reader = readers(
             client,

@@ -19,6 +19,7 @@ from runtime.backoff import backoff
 from runtime.bus.appender import Appender
 from runtime.bus.connection import is_away
 from runtime.bus.outcomes import Outcome, Received, Verdict
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.settle import Settler
 from runtime.bus.trail import handled
 from runtime.tasks import cancel
@@ -71,12 +72,15 @@ class Lanes:
         traced: bool = True,
         trailed: bool = False,
         window: int = 1000,
+        quarantine: Quarantine | None = None,
     ) -> None:
         """`held`: whether a partition is still this process's; what was handled of another is not settled.
 
         `begins`: whether anything of it may be begun; what is queued of others is dropped.
 
         `trailed`: what becomes of each entry is left beside its log.
+
+        `quarantine`: that of the process, if it has other groups.
         """
         self._group = group
         self._begins = begins
@@ -96,7 +100,7 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         """Set for a moment when partitions were lost or given up."""
-        self._alone = asyncio.Lock()
+        self._quarantine = quarantine or Quarantine()
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
@@ -181,13 +185,24 @@ class Lanes:
         """Handle and settle as many of a lane as go together, `width` at most; see `_next`."""
         first = lane[0]
         try:
+            if first.attempt > self._most_attempts(first):
+                await self._give_up(lane)
+                return Verdict.DONE
             if first.suspect and first.attempt > 1:
-                return await self._one_alone(lane)
-            return await self._together(list(islice(lane, width)), lane)
-        # Nobody waits for a lane: if a defect of ours ended it, what comes for it would wait for ever.
+                async with self._quarantine.alone():
+                    verdict = await self._counted([first], [first], lane)
+                    await self._settler.flushed()
+                    return verdict
+            batch = list(takewhile(lambda one: not one.suspect or one.attempt == 1, islice(lane, width)))
+            if not (suspects := [one for one in batch if one.suspect]):
+                return await self._next(batch, lane)
+            async with self._quarantine.together():
+                return await self._counted(suspects, batch, lane)
+        # Nobody waits for a lane: if a defect of ours ended it, what comes for it would wait for ever. It is an attempt
+        # that failed at what is the first by now.
         except Exception:
             log.exception("lane.failed", group=self._group, type=first.entry.type, id=first.entry.id)
-            return Verdict.LATER
+            return Verdict.AGAIN if lane else Verdict.LATER
 
     async def _next(self, batch: list[Received], lane: deque[Received]) -> Verdict:
         """Handle and settle the first entries of a lane; DONE if all of them are, else why the next one is not."""
@@ -204,39 +219,37 @@ class Lanes:
             self._forget([lane.popleft()])
         return Verdict.DONE if len(outcomes) >= len(batch) else Verdict.LATER
 
-    async def _together(self, batch: list[Received], lane: deque[Received]) -> Verdict:
-        """Handle the first entries of a lane that are not known to have ended a process."""
-        batch = list(takewhile(lambda one: not one.suspect or one.attempt == 1, batch))
-        return await self._counted([one for one in batch if one.suspect], batch, lane)
-
-    async def _one_alone(self, lane: deque[Received]) -> Verdict:
-        """Handle what perhaps ended its process when it was handled with others: no other such entry is handled until
-        it is settled."""
-        received = lane[0]
-        async with self._alone:
-            if not self._begins(received.partition):
-                return Verdict.LATER  # It was given up or lost while this one waited for its turn.
-            if received.attempt > self._max_attempts:
-                error = f"its process ended {received.attempt - 1} times while handling it"
-                await self._settle(received, Outcome.dead(error), 0.0)
-                self._forget([lane.popleft()])
-                return Verdict.DONE
-            verdict = await self._counted([received], [received], lane)
-            await self._settler.flushed()
-            return verdict
-
     async def _counted(self, suspects: list[Received], batch: list[Received], lane: deque[Received]) -> Verdict:
         """`_next`, with the attempts at `suspects`, which are of `batch`, counted before they begin: they may end
         this process. What then was not tried is not counted."""
-        if not suspects:
-            return await self._next(batch, lane)
-        await self._settler.count_attempts(suspects)
-        verdict = await self._next(batch, lane)
-        if verdict is not Verdict.DONE:
-            failed = lane[0].stream_id if verdict is Verdict.AGAIN else ""
-            untried = [one for one in suspects if self.has(one.partition, one.stream_id) and one.stream_id != failed]
-            await self._settler.count_attempts(untried, -1)
+        are_counted = await self._settler.count_attempts(suspects)
+        verdict = Verdict.LATER
+        try:
+            if self._begins(batch[0].partition):  # Waiting and counting took their time.
+                verdict = await self._next(batch, lane)
+        except Exception:
+            verdict = Verdict.AGAIN
+            raise
+        finally:
+            if are_counted and verdict is not Verdict.DONE:
+                failed = lane[0].stream_id if lane and verdict is Verdict.AGAIN else ""
+                untried = [one for one in suspects if self.has(one.partition, one.stream_id) and one.stream_id != failed]
+                await self._settler.count_attempts(untried, -1)
         return verdict
+
+    def _most_attempts(self, received: Received) -> int:
+        """How many there may be. The first at a suspect is made with others, and is not to be the last."""
+        return max(2, self._max_attempts) if received.suspect else self._max_attempts
+
+    async def _give_up(self, lane: deque[Received]) -> None:
+        """Bury what was tried as often as may be, and was never settled."""
+        received = lane[0]
+        times = received.attempt - 1
+        error = f"its process ended {times} times while handling it"
+        if not received.suspect:
+            error = f"it was tried {times} times, and each time its process ended, or failed, before it was settled"
+        await self._settle(received, Outcome.dead(error), 0.0)
+        self._forget([lane.popleft()])
 
     def _forget(self, entries: Collection[Received]) -> None:
         for received in entries:
@@ -309,6 +322,9 @@ class Lanes:
             )
             return False
         if outcome.emits:
+            if outcome.verdict is Verdict.AGAIN and not received.suspect:
+                # Whoever finds it after this process has ended must not try again what its sender was told of.
+                await self._settler.count_attempts([received])
             await self._emit(outcome.emits)
         trail = handled(self._group, received, outcome, verdict, took) if self._trailed else None
         if verdict is Verdict.DEAD:

@@ -306,7 +306,7 @@ class Reader:
                 flat = [part for pair in fields.items() for part in pair]
                 await self._settler.bury_fields(partition, stream_id, flat, str(error), 1, "")
                 continue
-            failed = attempts.get(stream_id, 0) if attempts else 0
+            failed = max(0, attempts.get(stream_id, 0)) if attempts else 0
             suspect, redelivered, retried = stream_id in often, attempts is not None, ONLY in fields
             batch.append(Received(partition, stream_id, entry, failed + 1, suspect, redelivered, retried))
         if batch:

@@ -84,8 +84,9 @@ class Settler:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
-    async def count_attempts(self, batch: Sequence[Received], by: int = 1) -> None:
-        """Count an attempt at each of these for whoever owns it next; while Redis is away it is not counted."""
+    async def count_attempts(self, batch: Sequence[Received], by: int = 1) -> bool:
+        """Count an attempt at each of these for whoever owns it next; while Redis is away it is not counted, or nobody
+        knows. Gives whether it was."""
         ids: dict[int, list[str]] = defaultdict(list)
         for received in batch:
             ids[received.partition].append(received.stream_id)
@@ -96,6 +97,8 @@ class Settler:
                 await self._count(keys=keys, args=[self._group, by, *of_log])
         except RedisError as error:
             log.warning("log.attempt_not_counted", group=self._group, error=type(error).__name__)
+            return False
+        return True
 
     async def attempts(self, partition: int, stream_ids: Sequence[str]) -> dict[str, int]:
         """The attempts at entries that were counted, by stream id; raises RedisError."""
@@ -178,40 +181,52 @@ class Settler:
         failures = 0
         while self._acks or self._waiting:
             waiting, self._waiting = self._waiting, []
-            acks, self._acks = self._acks, defaultdict(list)
-            attempted, self._attempted = self._attempted, defaultdict(list)
-            trail, self._trail = self._trail, []
-            await self._leave(trail)
-            pipeline = self._client.pipeline(transaction=False)
-            # Counts first: of an acknowledged entry nobody would remove them any more.
-            for partition, ids in attempted.items():
-                pipeline.hdel(Keys.attempts(self._logs[partition], self._group), *ids)
-            for partition, ids in acks.items():
-                pipeline.xack(self._logs[partition], self._group, *ids)
             try:
-                answers = await pipeline.execute(raise_on_error=False)
+                failure = await self._write()
             # Nobody waits for this task: if a defect, be it the client's, ended it, a group would go on and settle
             # nothing, and say nothing of it.
             except Exception as error:
-                if not isinstance(error, RedisError):
-                    log.exception("log.ack_broken", group=self._group)
-                answers = [error] * (len(acks) + len(attempted))
-            errors = [answer for answer in answers if isinstance(answer, Exception)]
-            if not errors:
+                log.exception("log.ack_broken", group=self._group)
+                failure = error
+            if failure is None:
                 failures = 0
                 for written in waiting:
                     if not written.done():
                         written.set_result(None)
                 continue
             failures += 1
-            log.warning("log.ack_failed", group=self._group, error=type(errors[0]).__name__)
+            log.warning("log.ack_failed", group=self._group, error=type(failure).__name__)
             self._waiting[:0] = waiting
-            sent = [(self._attempted, *one) for one in attempted.items()] + [(self._acks, *one) for one in acks.items()]
-            for (unwritten, partition, ids), answer in zip(sent, answers, strict=True):
-                if isinstance(answer, Exception):
-                    unwritten[partition][:0] = ids
             await asyncio.sleep(backoff(failures))
         self._flushing = None
+
+    async def _write(self) -> Exception | None:
+        """Write what is to be acknowledged by now, and its trail; what was not written stays. Gives why, if any."""
+        trail = self._trail[:]
+        acks = {partition: ids[:] for partition, ids in self._acks.items()}
+        attempted = {partition: ids[:] for partition, ids in self._attempted.items()}
+        await self._leave(trail)
+        del self._trail[: len(trail)]
+        pipeline = self._client.pipeline(transaction=False)
+        # Counts first: of an acknowledged entry nobody would remove them any more.
+        for partition, ids in attempted.items():
+            pipeline.hdel(Keys.attempts(self._logs[partition], self._group), *ids)
+        for partition, ids in acks.items():
+            pipeline.xack(self._logs[partition], self._group, *ids)
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            return error
+        failure = None
+        sent = [(self._attempted, *one) for one in attempted.items()] + [(self._acks, *one) for one in acks.items()]
+        for (unwritten, partition, ids), answer in zip(sent, answers, strict=True):
+            if isinstance(answer, Exception):
+                failure = answer
+            elif len(unwritten[partition]) > len(ids):
+                del unwritten[partition][: len(ids)]
+            else:
+                del unwritten[partition]
+        return failure
 
     async def _leave(self, trail: Sequence[tuple[str, Entry]]) -> None:
         """Append to the trails, however long Redis takes; what it refuses is counted and let go.

@@ -86,26 +86,28 @@ class Writer:
                 self._report()
                 try:
                     await self._write(batch)
+                    if batch:
+                        await self._redirect(batch)
+                    else:
+                        self._redirections = 0
                     delay = 0.0
                 # Nobody waits for this task: if a defect, be it the client's, ended it, nothing would be appended any
                 # more, and nobody told.
                 except Exception as error:
                     if not isinstance(error, RedisError | OSError | TimeoutError):
                         log.exception("append.broken")
-                    # Later entries must not overtake those whose fate is unknown: all of them fail together.
-                    undecided, self.queue = [*batch, *self.queue], []
-                    for _, done, _ in undecided:
-                        tell(done, unconfirmed(error))
-                    await self.disconnect()
-                    await self._failed(self)
+                    await self._fail(batch, error)
                     await asyncio.sleep(delay)
                     delay = min(max(0.05, delay * 2), 2.0)
-                    continue
-                if batch:
-                    await self._redirect(batch)
-                else:
-                    self._redirections = 0
             self.idle.set()
+
+    async def _fail(self, batch: list[Queued], error: Exception) -> None:
+        """Later entries must not overtake those whose fate is unknown: all of them fail together."""
+        undecided, self.queue = [*batch, *self.queue], []
+        for _, done, _ in undecided:
+            tell(done, unconfirmed(error))
+        await self.disconnect()
+        await self._failed(self)
 
     def _report(self) -> None:
         APPEND_QUEUE.inc(len(self.queue) - self._reported)
