@@ -29,6 +29,7 @@ from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection
 from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.servers import connect
 from runtime.bus.trim import Trimmer
 from runtime.http import HttpServer
@@ -163,6 +164,7 @@ def _streams(
     keys = settings.keys
     sessions = SessionRecord(client, keys, settings.resume_seconds, channel_events=settings.channel_events)
     outbound = [keys.outbound(partition) for partition in range(settings.partitions)]
+    quarantine = Quarantine()
     router = ConsumerGroup(
         settings,
         client,
@@ -174,6 +176,7 @@ def _streams(
         key=by_partition,
         max_batch=MAX_BATCH,
         trailed=True,
+        quarantine=quarantine,
     )
     datagrams = ConsumerGroup(
         settings,
@@ -185,6 +188,7 @@ def _streams(
         handler=DatagramRouter(store, deliveries, now_ms).handle,
         key=by_partition,
         max_batch=MAX_BATCH,
+        quarantine=quarantine,
     )
     return StreamApplication(settings, "egress", [router, datagrams], reads=_reads(settings), writes=_writes(settings))
 

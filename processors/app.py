@@ -21,6 +21,7 @@ from runtime.bus.appender import Appender
 from runtime.bus.assurance import Assurance
 from runtime.bus.connection import LogConnection
 from runtime.bus.group import ConsumerGroup, by_partition
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.servers import connect
 from runtime.http import HttpServer, operator_app
 from runtime.service import Component, Health
@@ -51,6 +52,7 @@ class Plan:
         self._client = client
         self._appender = appender
         self._telemetry = telemetry
+        self._quarantine = Quarantine()
         self._inbound = [settings.keys.inbound(p) for p in range(settings.partitions)]
         self.needs: list[Component] = []
         self.checks: list[Callable[[], str | None]] = []
@@ -80,7 +82,13 @@ class Plan:
         made = processor(name, settings, self._client, application, sealer, verifier)
         self.groups.append(
             ConsumerGroup(
-                *self._bus(), logs=self._inbound, group=name, handler=made.handler, types=made.types, trailed=True
+                *self._bus(),
+                logs=self._inbound,
+                group=name,
+                handler=made.handler,
+                types=made.types,
+                trailed=True,
+                quarantine=self._quarantine,
             )
         )
 
@@ -94,6 +102,7 @@ class Plan:
                 handler=datagrams.handle,
                 key=by_partition,
                 max_batch=DATAGRAM_BATCH,
+                quarantine=self._quarantine,
             )
         )
 
@@ -123,6 +132,7 @@ class Plan:
                 linger=ARCHIVE_LINGER_S,
                 # The archive keeps entries as they were written, with the traceparent they had.
                 traced=False,
+                quarantine=self._quarantine,
             )
         )
 

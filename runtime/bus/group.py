@@ -127,6 +127,8 @@ class ConsumerGroup:
         for task in self._tasks:
             if task.done():
                 return f"group {self.group}: {task.get_name()} ended"
+        if problem := self._reader.problem():
+            return f"group {self.group}: {problem}"
         return None
 
     async def start(self) -> None:
@@ -151,7 +153,9 @@ class ConsumerGroup:
         if not self._tasks:
             return
         leases, reader = self._tasks
-        await asyncio.gather(reader, return_exceptions=True)
+        # It may be at something that it repeats until Redis answers.
+        _, late = await asyncio.wait({reader}, timeout=self._settings.drain_seconds)
+        await cancel(*late)
         left = await self._lanes.drain(self._settings.drain_seconds)
         try:
             async with asyncio.timeout(self._settings.drain_seconds):
@@ -173,8 +177,10 @@ class ConsumerGroup:
             await asyncio.sleep(self._settings.lease_seconds / 3)
             try:
                 await self._tend()
-            except RedisError as error:
-                log.warning("lease.failed", group=self.group, error=type(error).__name__)
+            # A defect, too, is tried past: leases that lapse are no lesser evil.
+            except Exception as error:
+                report = log.warning if isinstance(error, RedisError) else log.exception
+                report("lease.failed", group=self.group, error=type(error).__name__)
 
     async def _tend(self) -> None:
         """Renew what is held, take what is free, give up what is more than this process's share."""
@@ -210,8 +216,8 @@ class ConsumerGroup:
     async def _give_up(self, partition: int) -> None:
         """Read and begin nothing more of `partition`, finish what is being handled, then give its lease back."""
         try:
-            await self._reader.turned()
             async with asyncio.timeout(self._settings.drain_seconds):
+                await self._reader.turned()
                 await self._lanes.left(partition)
                 await self._settler.flushed()
             await self._leases.release([partition])

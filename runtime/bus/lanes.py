@@ -233,8 +233,8 @@ class Lanes:
         finally:
             if are_counted and verdict is not Verdict.DONE:
                 failed = lane[0].stream_id if lane and verdict is Verdict.AGAIN else ""
-                untried = [one for one in suspects if self.has(one.partition, one.stream_id) and one.stream_id != failed]
-                await self._settler.count_attempts(untried, -1)
+                left = [one for one in suspects if self.has(one.partition, one.stream_id)]
+                await self._settler.count_attempts([one for one in left if one.stream_id != failed], -1)
         return verdict
 
     def _most_attempts(self, received: Received) -> int:

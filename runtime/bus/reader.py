@@ -111,11 +111,17 @@ class Reader:
         self._changed = asyncio.Event()
         self._reading = False
         self._turned = asyncio.Event()
+        self._defect = ""
+        """What went wrong with the last turn, if it was not the server's doing."""
 
     @property
     def identity(self) -> str:
         """The connection that is read with, empty while there is none."""
         return self._connection.identity
+
+    def problem(self) -> str | None:
+        """Why nothing is read although the server answers, or None."""
+        return f"{self._defect} while reading" if self._defect else None
 
     def ownership_changed(self) -> None:
         """Tell the reader to look at `owned` again at once."""
@@ -142,8 +148,9 @@ class Reader:
                     return
                 try:
                     await self._turn()
-                    failures = 0
-                except RedisError as error:
+                    failures, self._defect = 0, ""
+                # Also a defect of ours, or of the client, is tried past: the leases are kept, and nobody else reads.
+                except Exception as error:
                     failures += 1
                     await self._recover(error)
                     await asyncio.sleep(backoff(failures))
@@ -184,7 +191,11 @@ class Reader:
         else:
             await self._wait_for_ownership()
 
-    async def _recover(self, error: RedisError) -> None:
+    async def _recover(self, error: Exception) -> None:
+        if not isinstance(error, RedisError):
+            self._defect = type(error).__name__
+            log.exception("log.reader_broken", group=self._group)
+            await self._connection.close()
         # The reply may be lost and its entries be pending already: read them again from the start.
         self._cursors |= dict.fromkeys(self._live, "0")
         self._live.clear()

@@ -27,6 +27,10 @@ class Readers:
         """The connections that are read with, separated by commas."""
         return ",".join(reader.identity for reader in self._readers)
 
+    def problem(self) -> str | None:
+        """Why one of them reads nothing although its server answers, or None."""
+        return next((problem for reader in self._readers if (problem := reader.problem()) is not None), None)
+
     def ownership_changed(self) -> None:
         """Tell them to look at what is owned again at once."""
         for reader in self._readers:

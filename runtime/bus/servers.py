@@ -12,10 +12,11 @@ from urllib.parse import unquote, urlsplit
 import redis.asyncio as aioredis
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
 
 from runtime.bus.cluster import Cluster
+from runtime.bus.resets import naming_resets
 from runtime.bus.slots import SlotMap
 from runtime.settings import Settings
 from schemas.errors import ConfigurationError
@@ -68,6 +69,7 @@ def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
         return _cluster(nodes, common)
     try:
         pool = aioredis.BlockingConnectionPool.from_url(settings.redis_url, **common)
+        pool.connection_class = naming_resets(pool.connection_class)
     except ValueError as error:
         raise ConfigurationError(f"HEADGATE_REDIS_URL cannot be used: {error}") from error
     return aioredis.Redis.from_pool(pool)
@@ -76,9 +78,12 @@ def connect(settings: Settings, *, max_connections: int = 64) -> aioredis.Redis:
 def _master(where: Sentinels, common: dict[str, Any]) -> aioredis.Redis:
     asking = {"socket_timeout": SENTINEL_TIMEOUT_S, "socket_connect_timeout": SENTINEL_TIMEOUT_S}
     sentinel = Sentinel(where.addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    for asked in sentinel.sentinels:
+        asked.connection_pool.connection_class = naming_resets(asked.connection_pool.connection_class)
     client: aioredis.Redis = sentinel.master_for(
         where.name,
         connection_pool_class=_SentinelPool,
+        connection_class=naming_resets(SentinelManagedConnection),
         db=where.database,
         username=where.username,
         password=where.password,

@@ -95,8 +95,10 @@ class Settler:
                 log_key = self._logs[partition]
                 keys = [log_key, Keys.attempts(log_key, self._group)]
                 await self._count(keys=keys, args=[self._group, by, *of_log])
-        except RedisError as error:
-            log.warning("log.attempt_not_counted", group=self._group, error=type(error).__name__)
+        # What counts is a lane, which nobody waits for: a count less is better than a lane less.
+        except Exception as error:
+            report = log.warning if isinstance(error, RedisError) else log.exception
+            report("log.attempt_not_counted", group=self._group, error=type(error).__name__)
             return False
         return True
 

@@ -15,6 +15,8 @@ import redis.asyncio as aioredis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import ClusterDownError, MovedError, RedisError
 
+from runtime.bus.resets import naming_resets
+
 #: A node that does not give the map within this time is passed over for the next one (seconds).
 _ASK_TIMEOUT_S: Final = 1.0
 #: The map is read at most this often, in seconds: while a master is away every command to it puts the map in doubt.
@@ -33,7 +35,9 @@ class SlotMap:
     def __init__(self, seeds: Sequence[Address], options: Mapping[str, Any], max_connections: int) -> None:
         """`options`: those of a connection, with its `connection_class`."""
         self._options = dict(options)
-        self._plain: type[aioredis.Connection] = self._options.pop("connection_class", aioredis.Connection)
+        self._plain: type[aioredis.Connection] = naming_resets(
+            self._options.pop("connection_class", aioredis.Connection)
+        )
         self._told = type("NodeConnection", (_Telling, self._plain), {})
         self._max_connections = max_connections
         self._nodes: dict[Address, aioredis.Redis] = {}

@@ -19,7 +19,7 @@ from egress.delivery import DeliveryStreams
 from egress.topics.store import TopicStore
 from ingress.deliveries import Deliveries
 from runtime.bus.lanes import Lanes
-from runtime.bus.outcomes import Received
+from runtime.bus.outcomes import Outcome, Received, Verdict
 from runtime.bus.settle import Settler
 from runtime.bus.writer import Writer
 from schemas.entry import Entry
@@ -77,12 +77,14 @@ class Trap:
         setattr(owner, name, method)
 
     def after(self, owner: type, name: str, point: str) -> None:
-        """`point` is where the method `name` of `owner` has done all that it does."""
+        """`point` is where the method `name` of `owner` has done all that it does with its argument, if that is
+        anything."""
         well: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
-        async def method(*arguments: Any, **options: Any) -> Any:
-            result = await well(*arguments, **options)
-            self.passed(point)
+        async def method(of: Any, *arguments: Any, **options: Any) -> Any:
+            result = await well(of, *arguments, **options)
+            if arguments[0]:
+                self.passed(point)
             return result
 
         setattr(owner, name, method)
@@ -111,8 +113,10 @@ def in_processors(trap: Trap) -> None:
     """The points of processors."""
     handle = Lanes._handle
 
-    async def handled(lanes: Lanes, batch: list[Received]) -> Sequence[Any]:
+    async def handled(lanes: Lanes, batch: list[Received]) -> Sequence[Outcome]:
         outcomes = await handle(lanes, batch)
+        if not all(outcome.verdict is Verdict.DONE for outcome in outcomes):
+            return outcomes
         if lanes._group == FORWARDER:
             trap.passed("after the application's answer")
         if lanes._group == "persistence":

@@ -64,11 +64,17 @@ def killed_at(kind: str, point: str) -> Fault:
     @asynccontextmanager
     async def fault(world: World, target: int) -> AsyncIterator[None]:
         processes, trap = world.services[kind], world.trap(kind)
+
+        def sprung() -> bool:
+            return not trap.exists() and any(process.pid is None for process in processes)
+
+        # One that was ended before is on its way.
+        await eventually(lambda: all(process.pid is not None for process in processes), REACHED_S)
         for process in processes:
             process.hold()
         try:
             arm(trap, point, 2 * target)
-            await eventually(lambda: any(process.pid is None for process in processes), REACHED_S)
+            await eventually(sprung, REACHED_S)
             yield
         finally:
             trap.unlink(missing_ok=True)

@@ -25,6 +25,8 @@ _SORTS: Final = ("lost", "repeated", "reordered")
 _OTHER: Final = "other"
 #: What services run, of the project.
 _CODE: Final = ("schemas", "runtime", "ingress", "processors", "egress", "console", "requirements")
+#: How they are started.
+_STARTED: Final = "tests/chaos/dying.py"
 #: Violations before the first fault.
 _NO_FAULT: Final = "(no fault)"
 #: Violations that are written out, of each checker.
@@ -69,20 +71,21 @@ def load(path: Path) -> Summary:
     """From such a file."""
     stored = json.loads(path.read_text())
     rows = {name: Row(**row) for name, row in stored["rows"].items()}
-    return Summary(stored["run"], stored["acknowledged"], rows, stored["code"])
+    return Summary(stored["run"], stored["acknowledged"], rows, stored.get("code", ""))
 
 
 def code_digest(root: Path = ROOT) -> str:
-    """Tells the code of all services, and its pinned dependencies, from any other: 12 hexadecimal digits."""
+    """Tells what services run, and its pinned dependencies, from any other code: 12 hexadecimal digits."""
     digest = hashlib.sha256()
     files = [path for name in _CODE for path in (root / name).rglob("*") if path.suffix in (".py", ".lua", ".txt")]
+    files.append(root / _STARTED)
     for path in sorted(files):
         digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def summary(run: str, history: History, violations: Sequence[Violation]) -> Summary:
-    """Count; a violation is put down to the fault that was the last to begin before what it concerns."""
+def summary(run: str, history: History, violations: Sequence[Violation], code: str) -> Summary:
+    """Count what a run of `code` (see `code_digest`) gave; a violation is put down to the fault that was the last to begin before what it concerns."""
     rows = {name: Row(times) for name, times in Counter(record["name"] for record in history.of("fault")).items()}
     begun = [(record["t"], record["name"]) for record in history.of("fault")]
     names = {record["n"]: record["name"] for record in history.of("fault")}
@@ -93,7 +96,7 @@ def summary(run: str, history: History, violations: Sequence[Violation]) -> Summ
         row = rows.setdefault(before[-1] if before else _NO_FAULT, Row())
         sort = violation.sort if violation.sort in _SORTS else _OTHER
         row.found[sort] = row.found.get(sort, 0) + 1
-    return Summary(run, sum(1 for _ in history.of("ok")), rows, code_digest())
+    return Summary(run, sum(1 for _ in history.of("ok")), rows, code)
 
 
 def runs(summaries: Iterable[Summary]) -> list[str]:
@@ -140,7 +143,7 @@ def codes(summaries: Iterable[Summary]) -> str:
 
 def text(result: Result) -> str:
     """The tables, the counts, and what is wrong."""
-    one = summary(result.name, result.history, result.violations)
+    one = summary(result.name, result.history, result.violations, result.code)
     lines = [*runs([one]), "", *faults([one]), "", recovery([one]), f"code {one.code}", *counts(result)]
     for checker, found in result.found.items():
         if found:

@@ -55,6 +55,8 @@ class Result:
     seconds: float
     drained: float | None
     """Seconds from the last heal until all was at rest and held; None if it never did."""
+    code: str
+    """What ran, as `report.code_digest` tells it from other code."""
     kind: str = ""
     """What sets it apart from other runs with this seed."""
 
@@ -85,7 +87,7 @@ async def run(
 
     No fault begins later than `seconds` after the beginning.
     """
-    dice, began = random.Random(seed), time.monotonic()
+    dice, began, code = random.Random(seed), time.monotonic(), report.code_digest()
     history = History(folder / "history.jsonl")
     async with world(folder, dice, **options) as made:
         ports = [front.port for front in made.fronts]
@@ -110,7 +112,9 @@ async def run(
             await all_left()
     history.close()
     evidence.save(folder / "evidence.json")
-    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained)
+    if report.code_digest() != code:  # Whatever was started again ran the later code.
+        code = f"{code}, changed meanwhile"
+    return Result(seed, history, evidence, found, folder, time.monotonic() - began, drained, code)
 
 
 def _client(n: int, ports: list[int], rate: float, history: History, dice: random.Random) -> ChaosClient:
@@ -220,7 +224,7 @@ def main() -> int:
     result.kind = "SIGKILL" if arguments.kills else "Sentinel" if arguments.sentinel else arguments.only
     print(report.text(result))
     if arguments.out is not None:
-        report.summary(result.name, result.history, result.violations).save(arguments.out)
+        report.summary(result.name, result.history, result.violations, result.code).save(arguments.out)
     if result.violations:
         print(f"history, evidence and logs are in {folder}")
         return 1

@@ -8,6 +8,7 @@ from tests.chaos import report
 from tests.chaos.history import History
 from tests.chaos.violations import Violation
 
+CODE = "0123456789ab"
 KILLED, CUT = "gateway killed", "network cut"
 
 
@@ -32,7 +33,7 @@ def test_a_violation_is_put_down_to_the_fault_before_it() -> None:
     """The table counts it in that row, by its sort; what none was before, and what has no time, in a row of its own."""
     run = history()
     found = [Violation("lost", "", at(run, 1)), Violation("stray", "", at(run, 0)), Violation("repeated", "")]
-    made = report.summary("1", run, found)
+    made = report.summary("1", run, found, CODE)
     assert report.faults([made])[2:] == [
         "| (no fault) | 0 | 0 | 1 | 0 | 0 |  |  |",
         f"| {KILLED} | 1 | 0 | 0 | 0 | 1 | 2.5 s | 2.5 s |",
@@ -44,8 +45,8 @@ def test_a_violation_is_put_down_to_the_fault_before_it() -> None:
 def test_runs_add_up(tmp_path: Path) -> None:
     """Times, violations and seconds of several runs are in one table, also of runs that were kept in files."""
     run = history()
-    made = report.summary("1", run, [Violation("lost", "", at(run, 0))])
-    other = report.summary("2, Sentinel", run, [])
+    made = report.summary("1", run, [Violation("lost", "", at(run, 0))], CODE)
+    other = report.summary("2, Sentinel", run, [], CODE)
     other.rows[KILLED].seconds[:] = [1.5]
     for n, one in enumerate((made, other)):
         one.save(tmp_path / f"{n}.json")
@@ -58,12 +59,13 @@ def test_runs_add_up(tmp_path: Path) -> None:
 
 def test_runs_say_whether_they_had_the_same_code(tmp_path: Path) -> None:
     """A table over several runs tells what all of them ran; another line of code is another digest."""
-    made = [report.summary(str(n), history(), []) for n in range(2)]
-    assert report.codes(made) == f"code {report.code_digest()}"
+    made = [report.summary(str(n), history(), [], CODE) for n in range(2)]
+    assert report.codes(made) == f"code {CODE}"
     made[1].code = "another"
-    assert report.codes(made) == f"code {report.code_digest()} in 1 of the runs, another in 1 of the runs"
-    for name in ("runtime", "tests"):
-        (tmp_path / name).mkdir()
+    assert report.codes(made) == f"code {CODE} in 1 of the runs, another in 1 of the runs"
+    for name in ("runtime", "tests/chaos"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "tests" / "chaos" / "dying.py").write_text("")
     (tmp_path / "runtime" / "bus.py").write_text("one = 1\n")
     before = report.code_digest(tmp_path)
     (tmp_path / "tests" / "test.py").write_text("")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -16,11 +16,12 @@ from redis.exceptions import ClusterDownError, OutOfMemoryError, ReadOnlyError, 
 from structlog.testing import capture_logs
 
 from runtime.bus.appender import Appender
+from runtime.bus.lanes import Lanes
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.settle import Settler
 from runtime.bus.writer import Done, unconfirmed
 from schemas.entry import Entry
-from schemas.events import MessageReceived
+from schemas.events import MessagePublished, MessageReceived
 from schemas.keys import Keys
 from tests.support.bus import Bus
 from tests.support.redis_server import RedisServer
@@ -148,6 +149,32 @@ async def test_an_entry_that_is_deleted_while_it_is_pending_is_told_and_holds_no
     assert [one["stream_id"] for one in logs if one["event"] == "entry.vanished"] == [second.decode()]
     assert REGISTRY.get_sample_value("headgate_vanished_total", {"group": "g"}) == before + 1
     assert not await bus.observer.exists(Keys.dead(log))
+
+
+async def test_what_follows_from_the_last_attempt_is_told_when_no_other_will_be_made(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only then, and whoever finds the entry after a death puts it aside: its sender was told."""
+    log, counts, emit = bus.keys.inbound_of("s"), list[bytes | str | None](), Lanes._emit
+    told = Entry.of(MessagePublished(frame={}), id="told", ts=1, topic="session:s")
+
+    async def fails(_: Received) -> Outcome:
+        return Outcome.again("no", told)
+
+    async def emitted(lanes: Lanes, entries: Sequence[Entry]) -> None:
+        [(stream_id, _)] = await bus.stored(log)
+        counts.append(await bus.observer.hget(bus.keys.attempts(log, "g"), stream_id.decode()))
+        await emit(lanes, entries)
+        if len(counts) == 1:
+            raise RuntimeError("as if its process had ended")
+
+    monkeypatch.setattr(Lanes, "_emit", emitted)
+    await bus.group(fails)
+    await bus.write("s", 0)
+    await eventually(lambda: settled(bus), 10)
+    assert counts == [b"3"]
+    assert len(await bus.stored(Keys.dead(log))) == 1
+    assert [fields[b"id"] for _, fields in await bus.stored(bus.keys.outbound_of("session:s"))] == [b"told"]
 
 
 async def settled(bus: Bus) -> bool:

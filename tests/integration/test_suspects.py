@@ -10,9 +10,11 @@ from typing import cast
 import pytest
 
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.settle import Settler
 from runtime.settings import Settings
 from schemas.keys import Keys
-from tests.support.bus import Bus
+from tests.support.bus import Bus, bus_settings, running_bus
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
 
@@ -79,6 +81,75 @@ async def test_what_was_given_together_and_not_tried_is_not_counted(bus: Bus) ->
         ([5], {5: 1}),
     ]
     assert await bus.observer.hgetall(attempts) == {}
+
+
+async def test_a_count_that_was_undone_twice_is_none(bus: Bus) -> None:
+    """Nobody knows whether a count was made whose answer was lost; that there are fewer than none holds nothing up."""
+    log = bus.keys.inbound_of("s")
+    await bus.write("s", 0)
+    await given_to_owners(bus, log, 5)
+    [(stream_id, _)] = await bus.stored(log)
+    await bus.observer.hset(Keys.attempts(log, "g"), stream_id.decode(), "-1")
+    attempts = []
+
+    async def handle(received: Received) -> Outcome:
+        attempts.append(received.attempt)
+        return Outcome.done()
+
+    await bus.group(handle)
+    await eventually(lambda: done(bus), 10)
+    assert attempts == [1]
+
+
+async def test_an_attempt_that_was_made_with_others_is_never_the_last(server: RedisServer) -> None:
+    """However few there may be: what a process had in hand as it ended is not put aside for that."""
+    async with running_bus(bus_settings(server.url).model_copy(update={"max_attempts": 1})) as bus:
+        log, handled = bus.keys.inbound_of("s"), list[int]()
+        for n in range(20):
+            await bus.write("s", n)
+        await given_to_owners(bus, log, 5)
+        for stream_id, _ in await bus.stored(log):
+            await bus.observer.hset(Keys.attempts(log, "g"), stream_id.decode(), "1")
+
+        async def handle(received: Received) -> Outcome:
+            handled.append(received.entry.payload()["frame"]["n"])
+            return Outcome.done()
+
+        await bus.group(handle)
+        await eventually(lambda: done(bus), 10)
+        assert handled == list(range(20))
+
+
+async def test_what_waited_to_be_counted_is_not_begun_if_its_partition_is_lost(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting an attempt can take longer than a lease lasts: the next owner has begun by then."""
+    log, handled = bus.keys.inbound_of("s"), list[int]()
+    await bus.write("s", 0)
+    await given_to_owners(bus, log, 5)
+    count = Settler.count_attempts
+    doubt = asyncio.Event()
+
+    async def slowly(settler: Settler, batch: Sequence[Received], by: int = 1) -> bool:
+        if by == 1 and not doubt.is_set():
+            doubt.set()
+            monkeypatch.setattr(group._lanes, "_begins", lambda partition: False)
+        return await count(settler, batch, by)
+
+    async def handle(received: Received) -> Outcome:
+        handled.append(received.attempt)
+        return Outcome.done()
+
+    monkeypatch.setattr(Settler, "count_attempts", slowly)
+    group = await bus.group(handle)
+    begins = group._lanes._begins
+    await eventually(lambda: doubt.is_set() and not group._lanes._count, 10)
+    assert handled == []
+    assert await bus.observer.hgetall(Keys.attempts(log, "g")) == {b"%s" % (await bus.stored(log))[0][0]: b"0"}
+    monkeypatch.setattr(group._lanes, "_begins", begins)
+    group._reader.gained(range(len(bus.logs)))
+    await eventually(lambda: done(bus), 10)
+    assert handled == [1]
 
 
 async def test_what_a_process_reads_again_in_doubt_is_no_suspect(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
