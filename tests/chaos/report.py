@@ -85,7 +85,10 @@ def code_digest(root: Path = ROOT) -> str:
 
 
 def summary(run: str, history: History, violations: Sequence[Violation], code: str) -> Summary:
-    """Count what a run of `code` (see `code_digest`) gave; a violation is put down to the fault that was the last to begin before what it concerns."""
+    """Count what a run of `code` (see `code_digest`) gave.
+
+    A violation is put down to the fault that was the last to begin before what it concerns.
+    """
     rows = {name: Row(times) for name, times in Counter(record["name"] for record in history.of("fault")).items()}
     begun = [(record["t"], record["name"]) for record in history.of("fault")]
     names = {record["n"]: record["name"] for record in history.of("fault")}
