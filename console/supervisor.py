@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -114,7 +115,7 @@ class Child:
         try:
             await asyncio.wait_for(asyncio.shield(self._watching), self.program.stop_seconds)
         except TimeoutError:
-            self._report(self.program.name, f"did not end within {self.program.stop_seconds:g} s: killed")
+            self._tell(self._report, f"did not end within {self.program.stop_seconds:g} s: killed")
             self.signal(signal.SIGKILL)
             await self._watching
 
@@ -137,7 +138,7 @@ class Child:
         )
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        loop, name, deaths = asyncio.get_running_loop(), self.program.name, 0
+        loop, deaths = asyncio.get_running_loop(), 0
         while True:
             started = loop.time()
             talking = asyncio.create_task(self._pass_on(process))
@@ -151,15 +152,29 @@ class Child:
                 self.gave_up.set()
                 return
             deaths = 1 if loop.time() - started >= SETTLED_S else deaths + 1
-            delay = restart_delay(deaths)
-            self._report(name, f"{how_it_ended(status)}: starting it again in {delay:g} s")
+            restarted = await self._restart(how_it_ended(status), deaths)
+            if restarted is None:
+                return
+            process = restarted
+
+    async def _restart(self, why: str, deaths: int) -> asyncio.subprocess.Process | None:
+        """Start it again, with as many attempts as that takes; None when it is to stop meanwhile."""
+        for failures in itertools.count(deaths):
+            delay = restart_delay(failures)
+            self._tell(self._report, f"{why}: starting it again in {delay:g} s")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
             if self._stopping.is_set():
-                return
-            process = self._process = await self._spawn()
+                break
+            try:
+                process = self._process = await self._spawn()
+            except OSError as error:  # No memory or no more processes now, say, or its executable is being replaced.
+                why = f"cannot be started: {error.strerror}"
+                continue
             if self._stopping.is_set():  # Asked while it was being made.
                 self.signal(signal.SIGTERM)
+            return process
+        return None
 
     async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
         """Say what it writes, line by line, until it closes its output."""
@@ -177,7 +192,13 @@ class Child:
         text = printable(_COLOURS.sub("", raw.decode(errors="replace")).rstrip().expandtabs())
         if text:
             self.last_line = text
-            self._say(self.program.name, text)
+            self._tell(self._say, text)
+
+    def _tell(self, say: Say, text: str) -> None:
+        # What cannot be said is dropped (a disk is full, a terminal gone): a child that nobody reads from any more
+        # stops where it writes.
+        with contextlib.suppress(OSError, ValueError):
+            say(self.program.name, text)
 
 
 def how_it_ended(status: int) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 
+import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -15,6 +16,8 @@ from starlette.types import ASGIApp
 
 from runtime.service import Health
 from schemas.errors import ConfigurationError
+
+log = structlog.get_logger()
 
 
 class Alive(BaseModel):
@@ -119,11 +122,14 @@ class HttpServer:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((self._host, self._port))
+            # Another may be bound to the address too as long as neither listens.
+            bound.listen(self._server.config.backlog)
         except OSError as error:
             bound.close()
             raise ConfigurationError(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
         self._socket = bound
         self._task = asyncio.create_task(self._server.serve(sockets=[bound]))
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Finish open requests, then close."""
@@ -132,3 +138,8 @@ class HttpServer:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._socket is not None:
             self._socket.close()
+
+    def _ended(self, serving: asyncio.Task[None]) -> None:
+        # Told in the log: who asks whether the service is ready asks this very server.
+        if not self._server.should_exit and not serving.cancelled():
+            log.error("http.ended", host=self._host, port=self.port, exc_info=serving.exception())

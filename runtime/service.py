@@ -60,7 +60,7 @@ class Health:
 
 
 async def serve(name: str, components: Sequence[Component], health: Health) -> None:
-    """Run a service until SIGTERM or SIGINT. What has started is stopped, whatever happens."""
+    """Run a service until SIGTERM or SIGINT. All that has started is stopped, whatever happens."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,5 +77,8 @@ async def serve(name: str, components: Sequence[Component], health: Health) -> N
     finally:
         health.serving = False
         for component in reversed(started):
-            await component.stop()
+            try:
+                await component.stop()
+            except Exception:  # What was started before it has things to finish too.
+                log.exception("service.stop_failed", component=type(component).__name__)
         log.info("service.stopped", name=name)

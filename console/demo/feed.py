@@ -118,9 +118,12 @@ class Feed:
                     failures = 0
                     self._publish(batch)
             except RedisError as error:  # While the position was looked up: nothing was followed yet.
-                failures += 1
                 log.warning("demo.log_unavailable", error=type(error).__name__)
-                await asyncio.sleep(backoff(failures))
+            # Nobody waits for this task: if a defect ended it, no page would get anything any more.
+            except Exception:
+                log.exception("demo.feed_broken")
+            failures += 1
+            await asyncio.sleep(backoff(failures))
 
     def _publish(self, batch: Batch) -> None:
         if not self._viewers:

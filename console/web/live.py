@@ -78,6 +78,11 @@ class Live:
             if not self._away:
                 log.warning("console.log_away", error=type(error).__name__)
             self._away = True
+        # Nobody waits for the task that looks: if a defect ended it, what is old would be shown as new.
+        except Exception:
+            if not self._away:
+                log.exception("console.look_broken")
+            self._away = True
 
     @property
     def away(self) -> bool:

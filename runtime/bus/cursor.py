@@ -39,21 +39,22 @@ async def follow(client: aioredis.Redis, start: Mapping[str, str], *, count: int
 
 async def _merged(parts: Sequence[AsyncGenerator[Batch]]) -> AsyncGenerator[Batch]:
     """What all of `parts` give, as it comes; raises what one of them raises."""
-    queue: asyncio.Queue[Batch | RedisError] = asyncio.Queue(maxsize=1)
+    queue: asyncio.Queue[Batch | Exception] = asyncio.Queue(maxsize=1)
 
     async def pump(part: AsyncGenerator[Batch]) -> None:
         try:
             async with aclosing(part):
                 async for batch in part:
                     await queue.put(batch)
-        except RedisError as error:
+        # Nobody waits for this task: what ends it, be it a defect, is for who follows.
+        except Exception as error:
             await queue.put(error)
 
     pumps = [asyncio.create_task(pump(part)) for part in parts]
     try:
         while True:
             batch = await queue.get()
-            if isinstance(batch, RedisError):
+            if isinstance(batch, Exception):
                 raise batch
             yield batch
     finally:

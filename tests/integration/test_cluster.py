@@ -7,7 +7,7 @@ import signal
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import pytest_asyncio
@@ -169,6 +169,25 @@ async def test_every_kind_of_command_finds_its_master(bus: Bus, settings: Settin
         found |= {entry.session for _, _, entry in batch}
         if len(found) == 4:
             break
+
+
+async def test_a_defect_at_one_slot_reaches_who_follows(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the entries of that slot would never come, and nobody would know."""
+    well, broken = bus.client.xread, bus.logs[0]
+
+    async def xread(streams: dict[str, str], **options: Any) -> Any:
+        if broken in streams:
+            raise AttributeError("a defect")
+        return await well(streams, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bus.client, "xread", xread)
+
+    async def read() -> None:
+        async for _ in follow(bus.client, dict.fromkeys(bus.logs, "0")):
+            pass
+
+    with pytest.raises(AttributeError, match="a defect"):
+        await asyncio.wait_for(read(), 10)
 
 
 async def test_a_stale_owner_reads_nothing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
-from console.demo.feed import Feed, Viewer
+from console.demo.feed import Feed, Viewer, row_of
 from console.embedded import EmbeddedRedis, log_of_dev
 from runtime.bus.connection import durability
 from runtime.bus.servers import connect
@@ -193,6 +194,32 @@ async def test_the_demo_shows_what_is_appended(log: Log) -> None:
                 assert [row["entry"]["session"] for row in await _rows(viewer)] == ["after"]
     finally:
         await feed.stop()
+
+
+async def test_the_demo_goes_on_after_a_defect(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that cannot be shown is lost; later ones come, and the log says why."""
+    broken = [KeyError("entry")]
+
+    def broken_once(*arguments: Any) -> bytes:
+        if broken:
+            raise broken.pop()
+        return row_of(*arguments)
+
+    monkeypatch.setattr("console.demo.feed.row_of", broken_once)
+    feed = Feed(log.settings)
+    with capture_logs() as logs:
+        await feed.start()
+        with feed.watch() as viewer:
+            rows = asyncio.create_task(_rows(viewer))
+
+            async def come() -> bool:
+                await log.opened("after")
+                return rows.done()
+
+            await eventually(come)
+            assert {row["entry"]["session"] for row in await rows} == {"after"}
+        await feed.stop()
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == ["demo.feed_broken"]
 
 
 async def _until_it_follows(log: Log) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
+from console.web import live
 from console.web.app import build
 from processors.persistence import rules
 from runtime.settings import Settings
@@ -148,6 +151,29 @@ async def test_while_redis_is_away_it_says_so(settings: Settings, server: RedisS
         assert answer.status_code == 503
         assert "The log does not answer" in answer.text
         assert (await http.get("/health/ready")).status_code == 503
+
+
+async def test_after_a_defect_the_overview_goes_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a look fails it says that what is shown is old, and no more once one succeeds."""
+    monkeypatch.setattr(live, "TICK_S", 0.05)
+    async with console(settings, **PROXY) as http:
+        http.headers["X-User"] = "ada"
+
+        async def stale() -> bool:
+            return "What is shown is old" in (await http.get("/live/overview")).text
+
+        async def fresh() -> bool:
+            return not await stale()
+
+        async def broken(*_: Any) -> Any:
+            raise KeyError("length")
+
+        with capture_logs() as logs, monkeypatch.context() as defect:
+            defect.setattr(live, "look", broken)
+            await eventually(stale)
+        await eventually(fresh)
+        assert [one["event"] for one in logs if one["log_level"] == "error"] == ["console.look_broken"]
+        assert (await http.get("/health/ready")).status_code == 200
 
 
 async def test_a_session_that_redis_has_forgotten_is_found(settings: Settings, tmp_path: Path) -> None:

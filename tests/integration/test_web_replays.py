@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -188,6 +189,24 @@ async def test_a_replay_ends_with_the_console(world: World) -> None:
         await ada.start()
         assert await eventually(children)
     assert (children(), left()) == ([], [])
+
+
+@pytest.mark.parametrize(("line", "why"), [("what is this", "unexpected character"), ("{}", "result")])
+async def test_one_that_cannot_be_heard_is_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch, line: str, why: str
+) -> None:
+    """It has failed once its process is gone, so that another one can be started."""
+    waits = f"import signal; print({line!r}, flush=True); signal.pause()"
+    monkeypatch.setattr(jobs, "headgate", lambda *_: [sys.executable, "-c", waits, "console.cli", "replay"])
+    async with console(world.settings, console_tokens=TOKENS) as http:
+        ada = await desk(http)
+        for number in (1, 2):
+            assert (await ada.start()).status_code == 303
+            page = await ada.over(number)
+            assert (children(), left()) == ([], [])
+            assert await ada.state(number) == "failed"
+            assert "cannot be taken, so it was ended" in page
+            assert why in page
 
 
 async def test_a_viewer_looks_and_starts_nothing(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import tempfile
 import time
@@ -13,6 +14,7 @@ from enum import StrEnum
 from typing import Final
 
 import redis.asyncio as aioredis
+import structlog
 
 from console.config import variable_of
 from console.erasures import erasures_of
@@ -21,7 +23,10 @@ from console.supervisor import environment, headgate, how_it_ended, tied
 from console.web.replays.output import Differences, Figures, Reading, figures_of, lines, reading_of
 from console.web.replays.wanted import Wanted
 from runtime.settings import Settings
+from runtime.tasks import cancel
 from schemas.errors import HeadgateError
+
+log = structlog.get_logger()
 
 #: Jobs that are remembered, the one that runs among them.
 MOST_JOBS: Final = 10
@@ -85,7 +90,12 @@ class Job:
         """Take what `process` writes, until it closes both of its outputs."""
         assert process.stdout is not None
         assert process.stderr is not None
-        await asyncio.gather(self._output(process.stdout), self._errors(process.stderr))
+        streams = (self._output(process.stdout), self._errors(process.stderr))
+        reading = [asyncio.create_task(stream) for stream in streams]
+        try:
+            await asyncio.gather(*reading)
+        finally:
+            await cancel(*reading)
 
     def end(self, status: int) -> None:
         """It ended with `status`."""
@@ -191,8 +201,14 @@ class Jobs:
                 self._process = process = await self._spawn(job, folder)
                 if job.cancelled:  # Asked while it was being made.
                     process.terminate()
-                await job.hear(process)
-                status = await process.wait()
+                try:
+                    await job.hear(process)
+                    status = await process.wait()
+                # Nobody waits for this task, and a replay that is not heard must not go on: others wait for its end.
+                except Exception as error:
+                    log.exception("replay.not_heard", replay=job.number)
+                    job.words.append(f"what headgate replay wrote cannot be taken, so it was ended: {error}")
+                    await _ended(process)
         except OSError as error:
             job.words.append(f"headgate replay cannot be started: {error.strerror}")
         finally:
@@ -221,6 +237,13 @@ class Jobs:
         if self._process is not None and not running.done():
             self._process.kill()
         await asyncio.wait({running})
+
+
+async def _ended(process: Process) -> None:
+    """Ask `process` to end, and wait for that; what it still writes is dropped."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.communicate()
 
 
 def _now_ms() -> int:

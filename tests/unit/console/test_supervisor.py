@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from console import supervisor
 from console.supervisor import Child, Program, restart_delay
 from tests.support.waiting import eventually
 
@@ -21,6 +23,8 @@ WAITS = "import os, signal; print('pid', os.getpid(), flush=True); signal.pause(
 STAYS = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('stays', flush=True)\n" + (
     "while True: signal.pause()"
 )
+#: Stays at SIGTERM too, and writes more than a pipe holds.
+TALKS = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: print('y' * 99, flush=True)"
 #: Starts a child that waits, and waits itself.
 PARENT = f"""
 import asyncio, sys
@@ -40,12 +44,14 @@ class Children:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.unsayable: Callable[[str], Exception | None] = lambda text: None
+        """Why a line cannot be said."""
         self._made: list[Child] = []
 
     async def start(self, code: str, *, stop_seconds: float = 10.0, gives_up: bool = False) -> Child:
         """A started child."""
         program = Program("child", [sys.executable, "-c", code], stop_seconds=stop_seconds)
-        child = Child(program, lambda name, text: self.said.append(text), gives_up=lambda status: gives_up)
+        child = Child(program, self._say, gives_up=lambda status: gives_up)
         self._made.append(child)
         await child.start()
         return child
@@ -58,6 +64,11 @@ class Children:
     def heard(self, text: str) -> bool:
         """Whether a line with `text` was said."""
         return any(text in line for line in self.said)
+
+    def _say(self, _: str, text: str) -> None:
+        if error := self.unsayable(text):
+            raise error
+        self.said.append(text)
 
 
 @pytest.fixture
@@ -126,6 +137,61 @@ async def test_stopping_between_two_lives_is_possible(children: Children) -> Non
     child = await children.start("raise SystemExit(3)")
     await eventually(lambda: children.heard("ended with status 3"))
     await child.stop()
+    assert child.pid is None
+
+
+def no_process(*_: object, **__: object) -> asyncio.subprocess.Process:
+    """As `create_subprocess_exec` where there is no room for one."""
+    raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+async def test_a_restart_that_fails_is_tried_again(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for a process it is said, and once there is it runs again."""
+    child = await children.start(WAITS)
+    first = child.pid
+    assert first is not None
+    with monkeypatch.context() as full:
+        full.setattr(asyncio, "create_subprocess_exec", no_process)
+        os.kill(first, signal.SIGKILL)
+        unavailable = "cannot be started: Resource temporarily unavailable: starting it again in 1 s"
+        await eventually(lambda: children.heard(unavailable))
+    await eventually(lambda: children.heard(f"pid {child.pid}") and child.pid != first)
+
+
+async def test_one_that_cannot_be_started_is_stopped_at_once(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not waited for, as it has come, and no error of the attempts comes out of it."""
+    monkeypatch.setattr(supervisor, "restart_delay", lambda deaths: 0.0 if deaths == 1 else 600.0)
+    child = await children.start("raise SystemExit(3)")
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", no_process)
+    await eventually(lambda: children.heard("starting it again in 600 s"))
+    await child.stop()
+    assert child.pid is None
+    assert not children.heard("killed")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("a closed file")])
+async def test_a_line_that_cannot_be_said_is_dropped(children: Children, error: Exception) -> None:
+    """Those after it are said nevertheless: otherwise the child would stop where it writes."""
+    children.unsayable = lambda text: error if text.startswith("y") else None
+    await children.start("for n in range(20_000): print('y' * 99)\n" + WAITS)
+    await eventually(lambda: children.heard("pid"))
+
+
+async def test_one_that_cannot_be_heard_is_ended(children: Children) -> None:
+    """Where nothing can be said at all, a child that writes without an end and ignores SIGTERM is killed."""
+    heard = asyncio.Event()
+
+    def unsayable(_: str) -> Exception:
+        heard.set()
+        return OSError(errno.EPIPE, "Broken pipe")
+
+    children.unsayable = unsayable
+    child = await children.start(TALKS, stop_seconds=0.2)
+    await heard.wait()
+    async with asyncio.timeout(10):
+        await child.stop()
     assert child.pid is None
 
 
