@@ -125,9 +125,11 @@ class Deliveries:
             try:
                 return not await self._client.xrange(messages, last, last)
             except RedisError as error:
-                failures += 1
                 log.warning("delivery.not_checked", error=type(error).__name__)
-                await asyncio.sleep(backoff(failures))
+            except Exception:  # A gateway whose reader ends is deaf, and shows signs of life all the same.
+                log.exception("delivery.check_broken")
+            failures += 1
+            await asyncio.sleep(backoff(failures))
         return False
 
     def _deliver(self, entry: Entry) -> None:

@@ -344,6 +344,18 @@ async def test_a_gateway_reads_under_its_new_name_whoever_fails_on_that(w: World
         assert deliveries.problem() is None
 
 
+async def test_a_gateway_that_may_be_behind_asks_until_it_knows(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect as it asks is no answer, and its reader goes on."""
+    defect = Defect()
+    async with gateway(w, []) as deliveries:
+        deliveries._delivered = "1-0"
+        with monkeypatch.context() as broken:
+            broken.setattr(w.client, "xrange", defect)
+            asked = asyncio.create_task(deliveries._was_cut(w.keys.delivery("g1")))
+            await eventually(lambda: defect.times)
+        assert await asked
+
+
 async def test_a_defect_does_not_end_the_reaper(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said; what comes behind it is done all the same, and what failed is done by the next look."""
     await w.open("s1", "g0")
