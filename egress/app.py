@@ -121,6 +121,7 @@ def build(settings: Settings) -> tuple[list[Component], Health]:
     health.add(streams.problem)
     health.add(reaper.problem)
     trimmer = Trimmer(client, settings, streams.groups["router"].held)
+    health.add(trimmer.problem)
     health.warn(trimmer.warning)
     publisher = Publisher(appender, directory, keys, telemetry, now_ms)
     services = Services(

@@ -82,19 +82,21 @@ class Reaper:
 
     async def _run(self) -> None:
         while True:
-            try:
-                await self.look()
-                await self.end_overdue()
-                await self._streams.tend()
-            except RedisError as error:
-                log.warning("reaper.failed", error=type(error).__name__)
+            for duty in (self.look, self.end_overdue, self._streams.tend):
+                try:
+                    await duty()
+                except RedisError as error:
+                    log.warning("reaper.failed", error=type(error).__name__)
+                    break
+                except Exception:  # A defect in one must not keep the others from being done, nor any of them for good.
+                    log.exception("reaper.broken")
             await asyncio.sleep(min(LOOK_S, self._lease / 5))
 
     async def look(self) -> None:
         """Look once, and end what is to be ended. Raises RedisError; what was begun is finished by the next look."""
         try:
             await self._look()
-        except RedisError:
+        except Exception:  # Whatever it was: a gateway that was not looked at was not silent.
             self._liveness.blind()
             raise
 

@@ -11,6 +11,7 @@ import socket
 from datetime import UTC, datetime
 
 import structlog
+from cryptography.x509 import Certificate
 
 from ingress.deliveries import Deliveries
 from ingress.gateway import Gateway
@@ -118,6 +119,10 @@ class Listener:
         self.websocket = websocket_listener(settings, gateway, self._files, place, addresses)
         self._watch: asyncio.Task[None] | None = None
 
+    def problem(self) -> str | None:
+        """Why no other certificate is taken up, or None."""
+        return f"{self._watch.get_name()} ended" if self._watch is not None and self._watch.done() else None
+
     async def start(self) -> None:
         """Listen; SIGHUP reads the certificate again."""
         try:
@@ -130,7 +135,9 @@ class Listener:
         LISTENER_EVENTS.listeners.append(self.quic.counters)
         await self._start_websocket()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
-        self._watch = asyncio.create_task(self._watch_certificate(), name="certificate-watch")
+        # Before the task begins: what cannot be read now keeps the service from starting, as with those who listen.
+        loaded = self._files.load().certificate
+        self._watch = asyncio.create_task(self._watch_certificate(loaded), name="certificate-watch")
 
     async def stop(self) -> None:
         """Tell every session, wait for their ends to be logged, then close."""
@@ -164,19 +171,21 @@ class Listener:
                 "choose another with HEADGATE_WEBSOCKET_PORT, or set HEADGATE_WEBSOCKET to false"
             ) from error
 
-    async def _watch_certificate(self) -> None:
+    async def _watch_certificate(self, loaded: Certificate) -> None:
         """Renew a development certificate before it ends, and take up whatever certificate is on disk."""
-        loaded = self._files.load().certificate
         while True:
             await asyncio.sleep(CERTIFICATE_CHECK_S)
             try:
                 current = certificate_files(self._settings).load().certificate
+                if current != loaded:
+                    self.reload()
+                    loaded = current
             except CertificateError as error:  # Perhaps half written: the old one is good until the next look.
                 log.warning("certificate.unreadable", error=str(error))
-                continue
-            if current != loaded:
-                loaded = current
-                self.reload()
+            except OSError as error:  # The disk is full, or may not be written: that can end before the certificate.
+                log.error("certificate.not_renewed", error=str(error))
+            except Exception:  # Clients would be left with a certificate that ends.
+                log.exception("certificate.watch_broken")
 
 
 def build(settings: Settings, place: Place | None = None) -> tuple[list[Component], Health]:
@@ -190,6 +199,9 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
     health = Health()
     health.add(connection.problem)
     health.add(deliveries.problem)
+    health.add(gateway.problem)
+    listener = Listener(settings, gateway, place)
+    health.add(listener.problem)
     operator = HttpServer(operator_app(health), settings.ingress_http_host, settings.ingress_http_port)
     return [
         connection,
@@ -198,7 +210,7 @@ def build(settings: Settings, place: Place | None = None) -> tuple[list[Componen
         operator,
         gateway,
         deliveries,
-        Listener(settings, gateway, place),
+        listener,
     ], health
 
 

@@ -125,9 +125,11 @@ class Deliveries:
             try:
                 return not await self._client.xrange(messages, last, last)
             except RedisError as error:
-                failures += 1
                 log.warning("delivery.not_checked", error=type(error).__name__)
-                await asyncio.sleep(backoff(failures))
+            except Exception:  # A gateway whose reader ends is deaf, and shows signs of life all the same.
+                log.exception("delivery.check_broken")
+            failures += 1
+            await asyncio.sleep(backoff(failures))
         return False
 
     def _deliver(self, entry: Entry) -> None:
@@ -157,6 +159,9 @@ class Deliveries:
             except RedisError as error:
                 log.warning("gateway.heartbeat_failed", error=type(error).__name__)
                 wait = min(wait, 1.0)
+            except Exception:  # A gateway that shows no more signs of life is declared lost, with all of its sessions.
+                log.exception("gateway.heartbeat_broken")
+                wait = min(wait, 1.0)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), wait)
             self._wake.clear()
@@ -182,5 +187,5 @@ class Deliveries:
         await cancel(self._reader)
         log.error(why, gateway=lost, now=self._id, sessions=len(self._hub))
         counter.inc()
-        self._renamed(self._id)
         self._read_on()
+        self._renamed(self._id)

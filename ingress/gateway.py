@@ -12,7 +12,7 @@ import structlog
 
 from ingress import metrics
 from ingress.clock import new_id, now
-from ingress.hub import Hub
+from ingress.hub import Hub, Member
 from ingress.open_session import OpenSession, Surroundings
 from ingress.outage import Outage, Step
 from ingress.secrets import GatewaySecrets
@@ -110,25 +110,18 @@ class Gateway:
         """Everybody else holds this gateway's sessions for over: close them. New ones are those of `gateway_id`."""
         settings = self._settings.model_copy(update={"gateway_id": gateway_id})
         self._surroundings = replace(self._surroundings, settings=settings)
-        for member in self.hub.members():
-            member.lost()
+        self.hub.tell(lambda member: member.lost())
 
     def log_lost(self, places: Collection[str]) -> None:
         """What lay beside the epochs at `places` is gone: sessions come back, so that what they need is there again.
 
         Where the record of a session is gone, only its gateway can still say which channels it was in.
         """
-        keys = self._settings.keys
-        for member in self.hub.members():
-            session, channels = member.id, self.hub.channels(member)
-            member.missed()
-            if Keys.epoch(keys.inbound_of(session)) not in places:
-                continue
-            for channel in channels:
-                left = UnsubscribeRequested(channel=channel, generation=member.generation)
-                moment, gateway = now().wall_ms, self._settings.gateway_id
-                entry = Entry.of(left, id=new_id(), ts=moment, session=session, gateway=gateway)
-                self._append_lasting(keys.inbound_of(session), entry)
+        self.hub.tell(lambda member: self._missed(member, places))
+
+    def problem(self) -> str | None:
+        """Why sessions are not held while the log is away, or None."""
+        return f"{self._watch.get_name()} ended" if self._watch is not None and self._watch.done() else None
 
     async def start(self) -> None:
         """Begin to watch the log."""
@@ -150,6 +143,18 @@ class Gateway:
         """Give up what is not confirmed."""
         await cancel(self._watch, *self._lasting)
 
+    def _missed(self, member: Member, places: Collection[str]) -> None:
+        session, channels = member.id, self.hub.channels(member)
+        log = self._settings.keys.inbound_of(session)
+        member.missed()
+        if Keys.epoch(log) not in places:
+            return
+        for channel in channels:
+            left = UnsubscribeRequested(channel=channel, generation=member.generation)
+            moment, gateway = now().wall_ms, self._settings.gateway_id
+            entry = Entry.of(left, id=new_id(), ts=moment, session=session, gateway=gateway)
+            self._append_lasting(log, entry)
+
     def _close_all(self, code: CloseCode, reason: str) -> None:
         """Not all at once: their clients connect again, each within moments."""
         spread = min(self._settings.drain_seconds / 2, len(self.hub) * DRAIN_PACE_S)
@@ -159,16 +164,22 @@ class Gateway:
 
     async def _watch_log(self) -> None:
         while True:
-            stream = self._settings.keys.delivery(self._surroundings.settings.gateway_id)
-            match self._outage.look(self._log_problem(stream) is not None, now().monotonic):
-                case Step.HOLD | Step.RELEASE:
-                    metrics.LOG_AWAY.set(self._outage.is_on)
-                    for member in self.hub.members():
-                        member.hold(self._outage.is_on)
-                case Step.GIVE_UP:
-                    log.error("gateway.gave_up", sessions=len(self.hub), outage=self._settings.outage_seconds)
-                    self._close_all(CloseCode.INTERNAL_ERROR, "the log has been away for too long: connect again later")
+            try:
+                self._look()
+            except Exception:  # Without the watch sessions would never be held again, or never be read on.
+                log.exception("gateway.watch_broken")
             await asyncio.sleep(WATCH_S)
+
+    def _look(self) -> None:
+        """See whether the log is away, and do what follows from it."""
+        stream = self._settings.keys.delivery(self._surroundings.settings.gateway_id)
+        match self._outage.look(self._log_problem(stream) is not None, now().monotonic):
+            case Step.HOLD | Step.RELEASE:
+                metrics.LOG_AWAY.set(self._outage.is_on)
+                self.hub.tell(lambda member: member.hold(self._outage.is_on))
+            case Step.GIVE_UP:
+                log.error("gateway.gave_up", sessions=len(self.hub), outage=self._settings.outage_seconds)
+                self._close_all(CloseCode.INTERNAL_ERROR, "the log has been away for too long: connect again later")
 
     def _unclaimed(self, entry: Entry, event: AuthenticatedDelivery) -> None:
         """The session has a connection that is gone already. Only one that was resumed is known to its client."""

@@ -122,6 +122,10 @@ class Hub:
         if self._members.get(member.id) is member:
             self._leave(channel_topic(channel), member.id)
 
+    def tell(self, act: Callable[[Member], None]) -> None:
+        """Tell every open session something; one whose code fails on it is closed."""
+        self._each(self.members(), act)
+
     def deliver(self, entry: Entry) -> str:
         """Hand one delivery to whom it is for; gives `delivered`, `repeated`, `missed`, `failed` or `gone`.
 
@@ -260,7 +264,10 @@ class Hub:
         """Its code failed: the exception is being handled."""
         log.exception("session.broke", session=member.id)
         metrics.BROKE.inc()
-        member.broke()
+        try:
+            member.broke()
+        except Exception:  # As in `_each`: what failed may well have been its transport, which fails here again.
+            log.exception("session.not_closed", session=member.id)
 
     def _ordered(self, entry: Entry) -> list[Member]:
         """Whom an order is for: the one session it names, subscribed yet or not, or all of its topic."""

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import redis.asyncio as aioredis
+import structlog
 from redis.asyncio.client import Pipeline
 
 from runtime.memberships import LEAVE_ALL, names_key
@@ -23,6 +24,8 @@ from schemas.entry import Entry
 from schemas.events import DisconnectRequested, SessionClosed, SessionDisconnected
 from schemas.ids import of_disconnection, of_session_end
 from schemas.keys import Keys
+
+log = structlog.get_logger()
 
 #: How long a session's end is remembered, in seconds: what may still come of it is on its way already.
 END_KEPT_S: Final = 600
@@ -289,13 +292,13 @@ class SessionRecord:
             records = await pipeline.execute()
         async with self._client.pipeline(transaction=False) as pipeline:
             for session, fields in zip(due, records, strict=True):
-                await self._end(pipeline, session, [(value or b"").decode() for value in fields], now_ms)
+                await self._end(pipeline, session, [value or b"" for value in fields], now_ms)
             return sum(await pipeline.execute())
 
-    async def _end(self, pipeline: Pipeline, session: str, fields: list[str], now_ms: int) -> None:
+    async def _end(self, pipeline: Pipeline, session: str, fields: list[bytes], now_ms: int) -> None:
         """Queue the end of a session whose time is over, if it still is when Redis comes to it."""
-        user, gateway, left = fields
-        end = SessionClosed.model_validate_json(left or '{"code": 0, "reason": "", "by": "gateway"}')
+        user, gateway, left = fields[0].decode(), fields[1].decode(), fields[2]
+        end = _ending(session, left)
         closed = Entry.of(end, id=of_session_end(session), ts=now_ms, session=session, user=user, gateway=gateway)
         log = self._keys.inbound_of(session)
         keys = [self._record(session), self._keys.disconnected(log), log, names_key(self._keys, session)]
@@ -356,3 +359,13 @@ class SessionRecord:
 
     def _connected(self, log: str, gateway: str) -> tuple[str, str]:
         return self._keys.connected(log, gateway), self._keys.connected_gateways(log)
+
+
+def _ending(session: str, left: bytes) -> SessionClosed:
+    """How the last connection of a session ended, if the record has that in a form that this version can read."""
+    if left:
+        try:
+            return SessionClosed.model_validate_json(left)
+        except ValueError as error:  # Another version wrote it, or an operator: no reason to keep the session.
+            log.warning("session.end_unreadable", session=session, error=str(error))
+    return SessionClosed(code=0, reason="", by="gateway")

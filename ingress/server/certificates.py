@@ -63,13 +63,14 @@ class CertificateFiles:
         try:
             certificates = x509.load_pem_x509_certificates(self.certificate.read_bytes())
             key = serialization.load_pem_private_key(self.private_key.read_bytes(), password=None)
+            public = certificates[0].public_key()
         except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CertificateError(
                 f"cannot read the certificate {self.certificate} with the key {self.private_key}: {error}"
             ) from error
         if not isinstance(key, PrivateKey):
             raise CertificateError(f"{self.private_key} holds a {type(key).__name__}: use ECDSA, Ed25519 or RSA")
-        if key.public_key() != certificates[0].public_key():
+        if key.public_key() != public:
             raise CertificateError(f"the key {self.private_key} does not belong to {self.certificate}")
         return TlsIdentity(certificates[0], tuple(certificates[1:]), key)
 

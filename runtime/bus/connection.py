@@ -65,16 +65,23 @@ class LogConnection:
 
     def problem(self) -> str | None:
         """Why not everything can be appended or read now, or None."""
+        if self._ended():
+            return "log-watch ended"
         return None if self._answers else "the log does not answer"
 
     def problem_at(self, key: str) -> str | None:
         """Why the server that has `key` cannot be used now, or None: of a cluster others may be away."""
-        if self._answers:
-            return None
+        problem = self.problem()
+        if self._answers or self._ended():
+            return problem
         try:
-            return None if node_of(self._client, key) in self._answering else self.problem()
+            return None if node_of(self._client, key) in self._answering else problem
         except ClusterDownError:
-            return self.problem()
+            return problem
+
+    def _ended(self) -> bool:
+        """Whether nobody knows any more if the log answers."""
+        return self._watch is not None and self._watch.done()
 
     async def start(self) -> None:
         """Raises LogUnavailable or ConfigurationError."""
@@ -95,34 +102,42 @@ class LogConnection:
             await asyncio.sleep(PING_S)
             try:
                 now = await epochs(self._client, self._settings)
-                self._answers = True
-            except RedisError as error:
+            except Exception as error:
+                # Whatever failed, it is no answer. Without the watch nobody would see that there is one again.
+                if not isinstance(error, RedisError):
+                    log.exception("log.look_failed")
                 self._answering = await self._who_answers()
                 if self._answers:
                     log.error("log.away", error=type(error).__name__)
                 self._answers = False
                 continue
-            # What was no place before is none that was lost: one server became several.
-            before, self._epochs = self._epochs, now
-            if lost := [place for place, epoch in now.items() if epoch != before.get(place, epoch)]:
-                # Groups are made anew by those who read them, topics by the router, with epochs of their own.
-                LOST.inc()
-                log.critical(
-                    "log.lost",
-                    was=before[lost[0]],
-                    now=now[lost[0]],
-                    told_by=lost,
-                    hint="the server lost its data: what it had acknowledged is only in the archive now",
-                )
+            self._answers = True
+            self._compare(now)
+
+    def _compare(self, now: dict[str, str]) -> None:
+        """See whether the log is another one than before, and tell of it."""
+        # What was no place before is none that was lost: one server became several.
+        before, self._epochs = self._epochs, now
+        if lost := [place for place, epoch in now.items() if epoch != before.get(place, epoch)]:
+            # Groups are made anew by those who read them, topics by the router, with epochs of their own.
+            LOST.inc()
+            log.critical(
+                "log.lost",
+                was=before[lost[0]],
+                now=now[lost[0]],
+                told_by=lost,
+                hint="the server lost its data: what it had acknowledged is only in the archive now",
+            )
+            try:
                 self._lost(lost)
+            except Exception:  # A defect of whoever is told must not end the watch.
+                log.exception("log.loss_not_told")
 
     async def _who_answers(self) -> set[aioredis.Redis]:
         """The masters of a cluster that answer; the only server has just been asked."""
-        if only_server(self._client) is not None:
-            return set()
         try:
-            servers = await masters(self._client)
-        except RedisError:
+            servers = [] if only_server(self._client) is not None else await masters(self._client)
+        except Exception:  # As in `_look`, where what failed first is said.
             return set()
         answers = await asyncio.gather(*(server.ping() for server in servers), return_exceptions=True)
         return {server for server, answer in zip(servers, answers, strict=True) if answer is True}

@@ -100,6 +100,10 @@ class Trimmer:
         """End."""
         await cancel(self._task)
 
+    def problem(self) -> str | None:
+        """Why logs are not trimmed, or None."""
+        return "the trimmer ended" if self._task is not None and self._task.done() else None
+
     def warning(self) -> str | None:
         """Which groups do not keep up, or None."""
         return f"groups do not keep up: {', '.join(sorted(self._stalled))}" if self._stalled else None
@@ -111,6 +115,8 @@ class Trimmer:
                 self._observe(await self.trim())
             except RedisError as error:
                 log.warning("log.trim_failed", error=type(error).__name__)
+            except Exception:  # Without a trimmer logs grow until Redis is full: the next look may go well.
+                log.exception("log.trim_broken")
 
     async def trim(self) -> dict[str, Lag]:
         """Trim what may go now; gives how far each group is behind. Raises RedisError."""

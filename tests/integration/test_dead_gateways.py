@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
 from egress.delivery import DeliveryStreams
 from egress.directory import Directory
@@ -40,6 +41,7 @@ from schemas.events import (
 from schemas.ids import of_disconnection
 from tests.integration.processors_world import World as ProcessorsWorld
 from tests.integration.processors_world import processors_world, running
+from tests.support.defects import Defect
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
@@ -314,6 +316,79 @@ async def test_a_paused_redis_costs_no_gateway_its_name(w: World) -> None:
         before = (await w.gateways.beats())["g1"]
         await eventually(lambda: _later(w, "g1", before))
     assert renamed == []
+
+
+async def test_a_gateway_shows_signs_of_life_after_a_defect(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and the others are told again that the gateway lives before they hold it for lost."""
+    renamed: list[str] = []
+    async with gateway(w, renamed):
+        with capture_logs() as logs, monkeypatch.context() as broken:
+            broken.setattr(Gateways, "beat", Defect())
+            await eventually(lambda: any(one["event"] == "gateway.heartbeat_broken" for one in logs))
+        before = (await w.gateways.beats())["g1"]
+        await eventually(lambda: _later(w, "g1", before))
+    assert renamed == []
+
+
+async def test_a_gateway_reads_under_its_new_name_whoever_fails_on_that(w: World) -> None:
+    """Whoever is told of the name may have a defect: what is delivered under it arrives all the same."""
+    defect = Defect()
+    async with gateway(w, []) as deliveries:
+        deliveries._renamed = defect
+        await eventually(lambda: _declared_lost(w))
+        await eventually(lambda: defect.times)
+        told = Entry.of(PresenceDelivery(change="left", member={}), id="p", ts=1, topic="channel:presence-a")
+        await DeliveryStreams(w.client, w.appender, w.settings).append([(deliveries._id, told)])
+        await eventually(lambda: deliveries._delivered != "0")
+        assert deliveries.problem() is None
+
+
+async def test_a_gateway_that_may_be_behind_asks_until_it_knows(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect as it asks is no answer, and its reader goes on."""
+    defect = Defect()
+    async with gateway(w, []) as deliveries:
+        deliveries._delivered = "1-0"
+        with monkeypatch.context() as broken:
+            broken.setattr(w.client, "xrange", defect)
+            asked = asyncio.create_task(deliveries._was_cut(w.keys.delivery("g1")))
+            await eventually(lambda: defect.times)
+        assert await asked
+
+
+async def test_a_defect_does_not_end_the_reaper(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said; what comes behind it is done all the same, and what failed is done by the next look."""
+    await w.open("s1", "g0")
+    event = SessionDisconnected(generation=1, code=0, reason="", by="client", final=False)
+    await w.sessions.disconnect(Entry.of(event, id="d", ts=1, session="s1", gateway="g0"), event)
+    await w.client.zadd(w.keys.disconnected(w.keys.inbound_of("s1")), {"s1": 0})
+    await w.gateways.register("g1")
+    with capture_logs() as logs:
+        with monkeypatch.context() as broken:
+            broken.setattr(Gateways, "beats", Defect())
+            await w.reaper.start()
+            await eventually(lambda: _is_over(w, "s1"))
+        await _declared_lost(w)
+        await eventually(lambda: any(one["event"] == "gateway.forgotten" for one in logs))
+    assert "reaper.broken" in {one["event"] for one in logs}
+    assert w.reaper.problem() is None
+    await w.reaper.stop()
+
+
+async def test_while_looking_fails_nobody_is_lost(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a defect either: what was not seen was no silence."""
+    await w.gateways.register("g1")
+    await w.pass_time(8)
+    with monkeypatch.context() as broken:
+        broken.setattr(Gateways, "beats", Defect())
+        w.now += 1
+        with pytest.raises(RuntimeError):
+            await w.reaper.look()
+    await w.pass_time(8)
+    assert await w.gateways.beat("g1")
+
+
+async def _is_over(w: World, session: str) -> bool:
+    return (await w.inbound(session))[-1].type == "session.closed"
 
 
 async def _declared_lost(w: World) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,6 +17,7 @@ from schemas.entry import Entry
 from schemas.errors import ConfigurationError, LogUnavailable
 from schemas.events import MessageReceived
 from tests.support.bus import Bus
+from tests.support.defects import Defect
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.waiting import eventually
 
@@ -97,6 +99,53 @@ async def test_a_log_that_goes_away_is_a_problem_until_it_is_back(settings: Sett
     await server.restart()
     await eventually(lambda: connection.problem() is None, 10)
     await connection.stop()
+
+
+@pytest.fixture
+async def connection(settings: Settings) -> AsyncIterator[LogConnection]:
+    """One that is started; whoever it tells of a lost log has a defect."""
+
+    def tell(places: Sequence[str]) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'members'")
+
+    made = LogConnection(connect(settings), settings, tell)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_defect_is_no_answer_of_the_log(connection: LogConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks for it may fail by something else than Redis: that is a problem until it goes well again, and said."""
+    defect = Defect("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+    with capture_logs() as logs:
+        with monkeypatch.context() as broken:
+            broken.setattr("runtime.bus.connection.epochs", defect)
+            broken.setattr("runtime.bus.connection.only_server", defect)
+            await eventually(lambda: connection.problem() == "the log does not answer", 10)
+        await eventually(lambda: connection.problem() is None, 10)
+    assert {"log.look_failed", "log.away"} <= {one["event"] for one in logs if one["log_level"] == "error"}
+
+
+async def test_the_log_is_watched_although_nobody_could_be_told_of_a_loss(connection: LogConnection, bus: Bus) -> None:
+    """A defect of whoever is told of a lost log is said, and the next loss is seen as well."""
+    with capture_logs() as logs:
+
+        def not_told() -> int:
+            return sum(one["event"] == "log.loss_not_told" for one in logs)
+
+        await bus.client.hset(bus.keys.meta(), "epoch", "one")
+        await eventually(lambda: not_told() == 1, 10)
+        await bus.client.hset(bus.keys.meta(), "epoch", "two")
+        await eventually(lambda: not_told() == 2, 10)
+    assert [one["now"] for one in logs if one["event"] == "log.lost"] == ["one", "two"]
+
+
+async def test_a_watch_that_ended_is_a_problem(connection: LogConnection, bus: Bus) -> None:
+    """Nobody knows whether the log answers, then."""
+    assert connection._watch is not None
+    connection._watch.cancel()
+    await eventually(lambda: connection.problem() == "log-watch ended")
+    assert connection.problem_at(bus.logs[0]) == "log-watch ended"
 
 
 async def said_at_the_start(server: RedisServer) -> list[str]:

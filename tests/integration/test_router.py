@@ -342,6 +342,18 @@ async def test_logs_are_trimmed_while_the_router_is_paused(w: World) -> None:
         await components[0].stop()
 
 
+async def test_a_service_without_its_trimmer_is_not_ready(w: World) -> None:
+    """Otherwise nobody would hear of logs that grow until Redis is full."""
+    components, health = build(w.settings)
+    (trimmer,) = [one for one in components if isinstance(one, Trimmer)]
+    health.serving = True
+    await trimmer.start()
+    assert health.problems() == []
+    await trimmer.stop()
+    assert health.problems() == ["the trimmer ended"]
+    await components[0].stop()
+
+
 async def test_the_service_routes_what_is_on_the_logs(w: World) -> None:
     """The service as a whole takes entries and datagrams from the logs to the gateways, and stops clean."""
     components, health = build(w.settings)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio as aioredis
+from structlog.testing import capture_logs
 
 from runtime.bus.servers import connect
 from runtime.memberships import Memberships
@@ -199,6 +200,24 @@ async def test_a_session_that_nobody_resumes_in_time_ends(w: World) -> None:
     assert end.payload() == {"code": 3001, "reason": "gone", "by": "gateway"}
     assert await w.left() == []
     assert (await w.claim()).result is ClaimResult.UNKNOWN
+
+
+@pytest.mark.parametrize("left", [b'{"code":0,"reason":"","by":"proxy"}', b"{", b"\xff"])
+async def test_an_end_that_cannot_be_read_keeps_no_session_open(w: World, left: bytes) -> None:
+    """Another version may have written it, or an operator spoiled it: it counts as none, and others end with it."""
+    for session in ("other", "s"):
+        await w.open(session)
+    log = w.keys.inbound_of("s")
+    await w.disconnect()
+    await w.client.zadd(w.keys.disconnected(log), {"s": 0})
+    await w.client.hset(w.keys.session_state(log, "auth", "s"), "left", left)
+    await w.client.zadd(w.keys.disconnected(w.keys.inbound_of("other")), {"other": 0})
+    with capture_logs() as logs:
+        assert await w.sessions.end_overdue(99) == 2
+    assert [one["session"] for one in logs if one["event"] == "session.end_unreadable"] == ["s"]
+    for session in ("other", "s"):
+        (*_, end) = await w.log(session)
+        assert end.payload() == {"code": 0, "reason": "", "by": "gateway"}
 
 
 async def test_a_session_that_was_resumed_in_time_does_not_end(w: World) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from runtime.bus.outcomes import Outcome, Received
 from runtime.bus.trim import Lag, Trimmer
@@ -14,6 +15,7 @@ from runtime.settings import Settings
 from schemas.groups import FORWARDER, INBOUND
 from schemas.keys import Keys
 from tests.support.bus import Bus, bus_settings, running_bus
+from tests.support.defects import Defect
 from tests.support.redis_server import redis_server
 from tests.support.waiting import eventually
 
@@ -243,3 +245,26 @@ async def test_a_group_that_stalls_raises_an_alarm(bus: Bus, clock: Clock) -> No
 
     await eventually(caught_up, 20)
     assert REGISTRY.get_sample_value("headgate_group_age_seconds", {"group": "laravel"}) == 0
+
+
+async def test_a_defect_does_not_end_the_trimmer(bus: Bus, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said, and what was not trimmed is by the next look; a trimmer that ended is a problem."""
+    monkeypatch.setattr("runtime.bus.trim.TICK_S", 0.01)
+    log = await fill(bus, 300)
+    await create(bus, log, *INBOUND)
+    for group in INBOUND:
+        await read(bus, log, group, 300)
+    made = trimmer(bus, clock, log_seconds=0)
+    with capture_logs() as logs, monkeypatch.context() as broken:
+        broken.setattr("runtime.bus.trim.removed_groups", Defect())
+        await made.start()
+        await eventually(lambda: any(one["event"] == "log.trim_broken" for one in logs))
+    clock.ahead = DAY_MS
+
+    async def trimmed() -> bool:
+        return await bus.observer.xlen(log) < NODE
+
+    await eventually(trimmed)
+    assert made.problem() is None
+    await made.stop()
+    assert made.problem() == "the trimmer ended"

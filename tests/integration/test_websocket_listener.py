@@ -14,12 +14,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from structlog.testing import capture_logs
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from ingress.app import Listener
 from ingress.gateway import Gateway
-from ingress.server.certificates import CertificateError, certificate_hash, development_certificate
+from ingress.server.certificates import DEVELOPMENT_FILE, CertificateError, certificate_hash, development_certificate
 from ingress.server.transport import Admission, Transport
 from ingress.websocket.listener import WebSocketListener, bind
 from runtime.bus.appender import Appender
@@ -27,6 +28,8 @@ from runtime.bus.servers import connect
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
 from schemas.errors import ConfigurationError
+from tests.support.defects import Defect
+from tests.support.waiting import eventually
 from tests.support.ws_client import open_socket, trusting
 from tests.support.ws_server import PING, Obedient, Server, Start, starting
 from tests.support.wt_client import connect as connect_quic
@@ -113,6 +116,34 @@ async def test_a_gateway_reloads_the_certificate_of_both_transports(tmp_path: Pa
     listener.reload()
     assert await served(url) == certificate_hash(path) != shown_before
     await listener.stop()
+
+
+async def test_a_certificate_is_renewed_once_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that takes no file, or a defect, is said and ends nothing: the next look is at the disk as it is."""
+    monkeypatch.setattr("ingress.app.CERTIFICATE_CHECK_S", 0.01)
+    folder = tmp_path / "data"
+    listener = whole(tmp_path, data_dir=folder)
+    await listener.start()
+    assert listener.websocket is not None
+    url = f"wss://localhost:{listener.websocket.port}/elsewhere"
+    shown_before = await served(url)
+    with capture_logs() as logs:
+
+        def said(event: str) -> bool:
+            return any(one["event"] == event for one in logs)
+
+        folder.rename(tmp_path / "away")
+        folder.touch()  # In the place of a disk that is full: as root, a test can write everywhere else.
+        await eventually(lambda: said("certificate.not_renewed"))
+        with monkeypatch.context() as broken:
+            broken.setattr("ingress.app.certificate_files", Defect())
+            await eventually(lambda: said("certificate.watch_broken"))
+        folder.unlink()
+        await eventually(lambda: said("certificate.reloaded"))
+    assert await served(url) == certificate_hash(folder / DEVELOPMENT_FILE) != shown_before
+    assert listener.problem() is None
+    await listener.stop()
+    assert listener.problem() == "certificate-watch ended"
 
 
 async def test_a_gateway_counts_both_transports_together(tmp_path: Path) -> None:

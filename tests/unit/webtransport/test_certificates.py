@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import stat
@@ -74,15 +75,27 @@ def test_the_hash_is_of_the_certificate(tmp_path: Path) -> None:
     assert certificate_hash(files.certificate) == hashlib.sha256(der).digest()
 
 
+def of_unknown_curve(certificate: x509.Certificate) -> bytes:
+    """A certificate whose key is of a curve that nobody knows, as PEM."""
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    assert der.count(curve) == 1
+    spoilt = der.replace(curve, curve[:-1] + b"\x7f")
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(spoilt) + b"-----END CERTIFICATE-----\n"
+
+
 def test_bad_files_say_what_is_wrong(tmp_path: Path) -> None:
-    """A missing file, one that is no certificate, and a key of another one are errors that name the file."""
+    """No file, no certificate, one of an unknown curve, and a key of another one are errors that name the file."""
     one = development_certificate(tmp_path / "one", NOW)
     two = development_certificate(tmp_path / "two", NOW)
+    unknown = tmp_path / "unknown.pem"
+    unknown.write_bytes(of_unknown_curve(one.load().certificate))
     text = tmp_path / "text.pem"
     text.write_text("hello")
     for files, word in (
         (CertificateFiles(tmp_path / "missing.pem", one.private_key), "missing.pem"),
         (CertificateFiles(one.certificate, text), "text.pem"),
+        (CertificateFiles(unknown, one.private_key), "unknown.pem"),
         (CertificateFiles(one.certificate, two.private_key), "does not belong"),
     ):
         with pytest.raises(CertificateError, match=word):
