@@ -367,5 +367,5 @@ def _ending(session: str, left: bytes) -> SessionClosed:
         try:
             return SessionClosed.model_validate_json(left)
         except ValueError as error:  # Another version wrote it, or an operator: no reason to keep the session.
-            log.warning("session.end_unreadable", session=session, error=str(error))
+            log.warning("session.end_unreadable", session=session, error=type(error).__name__)
     return SessionClosed(code=0, reason="", by="gateway")
