@@ -107,16 +107,21 @@ class Deliveries:
         self._reader = asyncio.create_task(self._read(*self._streams()), name="delivery reader")
 
     async def _read(self, messages: str, datagrams: str) -> None:
-        async for batch in follow(self._client, {messages: "0", datagrams: "0"}):
-            behind = len(batch) >= _BEHIND and sum(key == messages for key, _, _ in batch) >= _BEHIND
-            if behind and await self._was_cut(messages):
-                self._cut = True
-                self._wake.set()
-                return
-            for key, stream_id, entry in batch:
-                self._deliver(entry)
-                if key == messages:
-                    self._delivered = stream_id
+        try:
+            async for batch in follow(self._client, {messages: "0", datagrams: "0"}):
+                behind = len(batch) >= _BEHIND and sum(key == messages for key, _, _ in batch) >= _BEHIND
+                if behind and await self._was_cut(messages):
+                    break
+                for key, stream_id, entry in batch:
+                    self._deliver(entry)
+                    if key == messages:
+                        self._delivered = stream_id
+        except (
+            Exception
+        ):  # A gateway that shows signs of life and reads nothing is deaf: it begins anew, as after a cut.
+            log.exception("delivery.reader_broken")
+        self._cut = True
+        self._wake.set()
 
     async def _was_cut(self, messages: str) -> bool:
         """Whether entries behind the last delivered one are gone: then so is that one, since the oldest go first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 import redis.asyncio as aioredis
 import structlog
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 
 from runtime.bus.appender import Appender
 from runtime.bus.cluster import node_of
+from runtime.bus.connection import BLOCK_MS
 from runtime.bus.lanes import Handler, Lanes
 from runtime.bus.outcomes import Received
 from runtime.bus.quarantine import Quarantine
@@ -26,6 +28,9 @@ from runtime.telemetry import Telemetry
 from schemas.keys import Keys
 
 log = structlog.get_logger()
+
+#: Longer than a reader waits for something to read, and for more to gather (seconds).
+TURN_S: Final = 2 * BLOCK_MS / 1000
 
 
 def by_session(received: Received) -> str:
@@ -154,7 +159,7 @@ class ConsumerGroup:
             return
         leases, reader = self._tasks
         # It may be at something that it repeats until Redis answers.
-        _, late = await asyncio.wait({reader}, timeout=self._settings.drain_seconds)
+        _, late = await asyncio.wait({reader}, timeout=TURN_S)
         await cancel(*late)
         left = await self._lanes.drain(self._settings.drain_seconds)
         try:
@@ -216,7 +221,7 @@ class ConsumerGroup:
     async def _give_up(self, partition: int) -> None:
         """Read and begin nothing more of `partition`, finish what is being handled, then give its lease back."""
         try:
-            async with asyncio.timeout(self._settings.drain_seconds):
+            async with asyncio.timeout(TURN_S + self._settings.drain_seconds):
                 await self._reader.turned()
                 await self._lanes.left(partition)
                 await self._settler.flushed()

@@ -19,7 +19,7 @@ from runtime.backoff import backoff
 from runtime.bus.appender import Appender
 from runtime.bus.connection import is_away
 from runtime.bus.outcomes import Outcome, Received, Verdict
-from runtime.bus.quarantine import Quarantine
+from runtime.bus.quarantine import Place, Quarantine, Turn, turn_of
 from runtime.bus.settle import Settler
 from runtime.bus.trail import handled
 from runtime.tasks import cancel
@@ -35,6 +35,9 @@ HANDLED = Counter("headgate_handled", "Outcomes of handled entries.", ["group", 
 
 #: A handler that has not answered after this long has failed (seconds); far above any timeout of what it asks.
 HANDLER_TIMEOUT_S: Final = 120.0
+
+#: How long others wait, at most, until what was handled alone is settled (seconds).
+SETTLE_S: Final = 2.0
 
 #: Attempts at an entry that fails begin so far apart: most of what makes an entry fail takes seconds to pass.
 AGAIN_BASE_S: Final = 0.1
@@ -91,7 +94,8 @@ class Lanes:
         self._appender = appender
         self._keys = keys
         self._telemetry = telemetry
-        self._max_attempts = max_attempts
+        # The failure of a batch is put down to its first entry until that has failed by itself.
+        self._max_attempts = max(2, max_attempts) if max_batch > 1 else max_attempts
         self._max_batch = max_batch
         self._traced = traced
         self._trailed = trailed
@@ -101,6 +105,8 @@ class Lanes:
         self._moved = asyncio.Event()
         """Set for a moment when partitions were lost or given up."""
         self._quarantine = quarantine or Quarantine()
+        self._places: set[Place] = set()
+        """Of those that wait for their turn there."""
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
@@ -154,6 +160,9 @@ class Lanes:
         """Partitions were lost or given up: drop what is queued of them, without waiting for its next attempt."""
         self._moved.set()
         self._moved = asyncio.Event()
+        for place in self._places:
+            if not place.done():
+                place.set_result(None)
 
     async def left(self, partition: int) -> None:
         """Wait until nothing of `partition` is queued or being handled."""
@@ -189,26 +198,24 @@ class Lanes:
                 await self._give_up(lane)
                 return Verdict.DONE
             if first.suspect and first.attempt > 1:
-                async with self._quarantine.alone():
-                    verdict = await self._counted([first], [first], lane)
-                    await self._settler.flushed()
-                    return verdict
+                return await self._quarantined([first], [first], lane, alone=True)
             batch = list(takewhile(lambda one: not one.suspect or one.attempt == 1, islice(lane, width)))
-            if not (suspects := [one for one in batch if one.suspect]):
-                return await self._next(batch, lane)
-            async with self._quarantine.together():
-                return await self._counted(suspects, batch, lane)
+            if suspects := [one for one in batch if one.suspect]:
+                return await self._quarantined(suspects, batch, lane, alone=False)
+            return await self._next(batch, lane)
         # Nobody waits for a lane: if a defect of ours ended it, what comes for it would wait for ever. It is an attempt
         # that failed at what is the first by now.
         except Exception:
             log.exception("lane.failed", group=self._group, type=first.entry.type, id=first.entry.id)
             return Verdict.AGAIN if lane else Verdict.LATER
 
-    async def _next(self, batch: list[Received], lane: deque[Received]) -> Verdict:
+    async def _next(self, batch: list[Received], lane: deque[Received], turn: Turn | None = None) -> Verdict:
         """Handle and settle the first entries of a lane; DONE if all of them are, else why the next one is not."""
         began = time.perf_counter()
         outcomes = await self._handle(batch)
         took = time.perf_counter() - began
+        if turn is not None:  # What ends a process is its handler; Redis may take long.
+            turn.end_within(SETTLE_S)
         for place, (received, outcome) in enumerate(zip(batch, outcomes, strict=False)):
             if not self._held(received.partition):
                 return Verdict.LATER  # Another process has it by now.
@@ -219,26 +226,40 @@ class Lanes:
             self._forget([lane.popleft()])
         return Verdict.DONE if len(outcomes) >= len(batch) else Verdict.LATER
 
-    async def _counted(self, suspects: list[Received], batch: list[Received], lane: deque[Received]) -> Verdict:
-        """`_next`, with the attempts at `suspects`, which are of `batch`, counted before they begin: they may end
-        this process. What then was not tried is not counted."""
-        are_counted = await self._settler.count_attempts(suspects)
+    async def _quarantined(
+        self, suspects: list[Received], batch: list[Received], lane: deque[Received], *, alone: bool
+    ) -> Verdict:
+        """`_next` in its turn, with the attempts at `suspects`, which are of `batch`, counted before they begin: they
+        may end this process. What then was not tried is not counted."""
+        place = self._quarantine.ask(alone=alone)
+        self._places.add(place)
+        try:
+            turn = await turn_of(place)
+        finally:
+            self._places.discard(place)
+        if turn is None:
+            return Verdict.LATER
         verdict = Verdict.LATER
         try:
+            await self._settler.count_attempts(suspects)
             if self._begins(batch[0].partition):  # Waiting and counting took their time.
-                verdict = await self._next(batch, lane)
+                verdict = await self._next(batch, lane, turn)
+            if alone:  # Whoever is next may end this process at once, before that is acknowledged.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._settler.flushed(), SETTLE_S)
         except Exception:
             verdict = Verdict.AGAIN
             raise
         finally:
-            if are_counted and verdict is not Verdict.DONE:
+            turn.end()
+            if verdict is not Verdict.DONE:
                 failed = lane[0].stream_id if lane and verdict is Verdict.AGAIN else ""
                 left = [one for one in suspects if self.has(one.partition, one.stream_id)]
                 await self._settler.count_attempts([one for one in left if one.stream_id != failed], -1)
         return verdict
 
     def _most_attempts(self, received: Received) -> int:
-        """How many there may be. The first at a suspect is made with others, and is not to be the last."""
+        """How many there may be. The first at a suspect is made with others, and must not be the last."""
         return max(2, self._max_attempts) if received.suspect else self._max_attempts
 
     async def _give_up(self, lane: deque[Received]) -> None:

@@ -192,14 +192,16 @@ class Reader:
             await self._wait_for_ownership()
 
     async def _recover(self, error: Exception) -> None:
-        if not isinstance(error, RedisError):
-            self._defect = type(error).__name__
-            log.exception("log.reader_broken", group=self._group)
-            await self._connection.close()
         # The reply may be lost and its entries be pending already: read them again from the start.
         self._cursors |= dict.fromkeys(self._live, "0")
         self._live.clear()
-        log.warning("log.read_failed", group=self._group, error=type(error).__name__)
+        if isinstance(error, RedisError):
+            log.warning("log.read_failed", group=self._group, error=type(error).__name__)
+        else:
+            self._defect = type(error).__name__
+            self._cursors = dict.fromkeys(self._cursors, "0")
+            log.error("log.reader_broken", group=self._group, exc_info=error)
+            await self._connection.close()
         if isinstance(error, ResponseError) and "NOGROUP" in str(error):
             await self._restore_groups()
 
@@ -256,8 +258,8 @@ class Reader:
         if not self._follows(partition):
             self._cursors[partition] = "0"
             return
-        self._cursors[partition] = last
         await self._deliver(partition, items, attempts, often)
+        self._cursors[partition] = last
 
     def _follows(self, partition: int) -> bool:
         """Whether what was just read follows what the lanes have. In doubt about a lease they drop that, also while

@@ -31,10 +31,12 @@ DEAD = Counter("headgate_dead_letters", "Entries that could not be handled.", ["
 TRAIL_REFUSED = Counter("headgate_trail_refused", "Entries of trails that Redis refused; their subject was settled.")
 
 #: KEYS: the log, its attempts. ARGV: 1 group, 2 by how many; the rest are entries. A count that was held up on its way
-#: until the entry was settled would stay for ever.
+#: until the entry was settled would stay for ever. One that is taken back was perhaps never made.
 _COUNT: Final = """
 for i=3,#ARGV do
- if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[i],ARGV[i],1)>0 then redis.call('HINCRBY',KEYS[2],ARGV[i],ARGV[2]) end
+ if #redis.call('XPENDING',KEYS[1],ARGV[1],ARGV[i],ARGV[i],1)>0 then
+  if redis.call('HINCRBY',KEYS[2],ARGV[i],ARGV[2])<1 then redis.call('HDEL',KEYS[2],ARGV[i]) end
+ end
 end
 """
 #: KEYS: the log, its dead letters, its trail, its attempts. ARGV: 1 group, 2 entry, 3 how many of the next are the
@@ -84,9 +86,9 @@ class Settler:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
-    async def count_attempts(self, batch: Sequence[Received], by: int = 1) -> bool:
+    async def count_attempts(self, batch: Sequence[Received], by: int = 1) -> None:
         """Count an attempt at each of these for whoever owns it next; while Redis is away it is not counted, or nobody
-        knows. Gives whether it was."""
+        knows."""
         ids: dict[int, list[str]] = defaultdict(list)
         for received in batch:
             ids[received.partition].append(received.stream_id)
@@ -99,8 +101,6 @@ class Settler:
         except Exception as error:
             report = log.warning if isinstance(error, RedisError) else log.exception
             report("log.attempt_not_counted", group=self._group, error=type(error).__name__)
-            return False
-        return True
 
     async def attempts(self, partition: int, stream_ids: Sequence[str]) -> dict[str, int]:
         """The attempts at entries that were counted, by stream id; raises RedisError."""
@@ -261,6 +261,8 @@ class Settler:
 
         def told(place: int, answer: str | LogUnavailable) -> None:
             nonlocal left
+            if places[place] is not None:
+                return
             places[place] = answer
             left -= 1
             if not left and not answered.done():

@@ -106,8 +106,11 @@ class Writer:
         undecided, self.queue = [*batch, *self.queue], []
         for _, done, _ in undecided:
             tell(done, unconfirmed(error))
-        await self.disconnect()
-        await self._failed(self)
+        try:
+            await self.disconnect()
+            await self._failed(self)
+        except Exception:  # As above: the next write finds out what is left of it.
+            log.exception("append.not_given_up")
 
     def _report(self) -> None:
         APPEND_QUEUE.inc(len(self.queue) - self._reported)
@@ -175,7 +178,12 @@ class Writer:
             for _, done, _ in queued:
                 tell(done, LogUnavailable("the append was not confirmed: its stream is between two servers"))
             return
-        stays = self._elsewhere(self, queued)
+        try:
+            stays = self._elsewhere(self, queued)
+        except Exception as error:
+            for _, done, _ in queued:
+                tell(done, unconfirmed(error))
+            raise
         self.queue[:0] = stays
         if stays:  # On its way to another server, which is told by this one when it has arrived.
             await asyncio.sleep(LOOK_S)

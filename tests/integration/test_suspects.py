@@ -9,7 +9,9 @@ from typing import cast
 
 import pytest
 
+from runtime.bus.lanes import one_by_one
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.settle import Settler
 from runtime.settings import Settings
 from schemas.keys import Keys
@@ -63,7 +65,7 @@ async def test_what_was_given_together_and_not_tried_is_not_counted(bus: Bus) ->
     async def counts() -> dict[int, int]:
         ids = [stream_id for stream_id, _ in await bus.stored(log)]
         found = cast("dict[bytes, bytes]", await bus.observer.hgetall(attempts))
-        return {ids.index(stream_id): int(count) for stream_id, count in found.items() if int(count)}
+        return {ids.index(stream_id): int(count) for stream_id, count in found.items()}
 
     async def handle(batch: Sequence[Received]) -> Sequence[Outcome]:
         numbers = [one.entry.payload()["frame"]["n"] for one in batch]
@@ -130,11 +132,11 @@ async def test_what_waited_to_be_counted_is_not_begun_if_its_partition_is_lost(
     count = Settler.count_attempts
     doubt = asyncio.Event()
 
-    async def slowly(settler: Settler, batch: Sequence[Received], by: int = 1) -> bool:
+    async def slowly(settler: Settler, batch: Sequence[Received], by: int = 1) -> None:
         if by == 1 and not doubt.is_set():
             doubt.set()
             monkeypatch.setattr(group._lanes, "_begins", lambda partition: False)
-        return await count(settler, batch, by)
+        await count(settler, batch, by)
 
     async def handle(received: Received) -> Outcome:
         handled.append(received.attempt)
@@ -145,11 +147,62 @@ async def test_what_waited_to_be_counted_is_not_begun_if_its_partition_is_lost(
     begins = group._lanes._begins
     await eventually(lambda: doubt.is_set() and not group._lanes._count, 10)
     assert handled == []
-    assert await bus.observer.hgetall(Keys.attempts(log, "g")) == {b"%s" % (await bus.stored(log))[0][0]: b"0"}
+    assert await bus.observer.hgetall(Keys.attempts(log, "g")) == {}
     monkeypatch.setattr(group._lanes, "_begins", begins)
     group._reader.gained(range(len(bus.logs)))
     await eventually(lambda: done(bus), 10)
     assert handled == [1]
+
+
+async def test_what_waits_for_its_turn_is_dropped_when_its_partition_is_lost(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else of this process is alone, for as long as that takes. The partition is given up meanwhile, and the
+    next owner begins with what waited."""
+    log, handled = bus.keys.inbound_of("s"), list[int]()
+    await bus.write("s", 0)
+    await given_to_owners(bus, log, 5)
+
+    async def handle(received: Received) -> Outcome:
+        handled.append(received.attempt)
+        return Outcome.done()
+
+    quarantine = Quarantine()
+    turn = await quarantine.ask(alone=True)
+    group = await bus.batches(one_by_one(handle), 1, quarantine=quarantine)
+    await eventually(lambda: group._lanes._places, 10)
+    monkeypatch.setattr(group._lanes, "_begins", lambda partition: False)
+    group._lanes.ownership_changed()
+    await eventually(lambda: not group._lanes._count, 10)
+    monkeypatch.undo()
+    group._reader.gained(range(len(bus.logs)))
+    await eventually(lambda: group._lanes._places, 10)
+    assert handled == []
+    assert turn is not None
+    turn.end()
+    await eventually(lambda: done(bus), 10)
+    assert handled == [1]
+
+
+async def test_a_batch_that_fails_as_a_whole_is_no_attempt_of_all_of_it(server: RedisServer) -> None:
+    """However few there may be: those that do not fail by themselves are not put aside."""
+    async with running_bus(bus_settings(server.url).model_copy(update={"max_attempts": 1})) as bus:
+        log, handled = bus.keys.inbound_of("s"), list[int]()
+        for n in range(9):
+            await bus.write("s", n)
+
+        async def handle(batch: Sequence[Received]) -> Sequence[Outcome]:
+            numbers = [one.entry.payload()["frame"]["n"] for one in batch]
+            if 6 in numbers:
+                raise ValueError(numbers)
+            handled.extend(numbers)
+            return [Outcome.done()] * len(batch)
+
+        await bus.batches(handle, 100)
+        await eventually(lambda: done(bus), 20)
+        assert handled == [0, 1, 2, 3, 4, 5, 7, 8]
+        [(_, letter)] = await bus.stored(Keys.dead(log))
+        assert (letter[b"id"], letter[b"dead_error"]) == (b"s-6", b"ValueError")
 
 
 async def test_what_a_process_reads_again_in_doubt_is_no_suspect(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

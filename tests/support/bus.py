@@ -13,6 +13,7 @@ from runtime.bus.assurance import Assurance
 from runtime.bus.group import ConsumerGroup
 from runtime.bus.lanes import Handler, one_by_one
 from runtime.bus.outcomes import Outcome, Received
+from runtime.bus.quarantine import Quarantine
 from runtime.bus.servers import connect, nodes_of, sentinels_of
 from runtime.settings import Settings
 from runtime.telemetry import Telemetry
@@ -72,7 +73,9 @@ class Bus:
         """A running group over all partitions."""
         return await self.batches(one_by_one(handle), 1, name)
 
-    async def batches(self, handler: Handler, max_batch: int, name: str = "g") -> ConsumerGroup:
+    async def batches(
+        self, handler: Handler, max_batch: int, name: str = "g", quarantine: Quarantine | None = None
+    ) -> ConsumerGroup:
         """A running group whose lanes are sessions, and whose handler is given up to `max_batch` entries of one."""
         group = ConsumerGroup(
             self.settings,
@@ -83,6 +86,7 @@ class Bus:
             group=name,
             handler=handler,
             max_batch=max_batch,
+            quarantine=quarantine,
         )
         self.groups.append(group)
         await group.start()

@@ -3,78 +3,84 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 
-from runtime.bus.quarantine import Quarantine
+import pytest
 
-
-class Suspect:
-    """Someone who stays inside until it is told to go."""
-
-    def __init__(self, place: AbstractAsyncContextManager[None]) -> None:
-        self.is_inside = False
-        self._place = place
-        self._goes = asyncio.Event()
-        self._task = asyncio.create_task(self._stay())
-
-    async def _stay(self) -> None:
-        async with self._place:
-            self.is_inside = True
-            await self._goes.wait()
-        self.is_inside = False
-
-    async def go(self) -> None:
-        """Leave."""
-        self._goes.set()
-        await self._task
+from runtime.bus.quarantine import Place, Quarantine, Turn, turn_of
 
 
-async def turns() -> None:
-    """Let everybody go as far as they can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
+def inside(*places: Place) -> list[bool]:
+    """Who has had its turn come."""
+    return [place.done() for place in places]
+
+
+def turn(place: Place) -> Turn:
+    found = place.result()
+    assert found is not None
+    return found
 
 
 async def test_several_are_together_and_nobody_is_alone_beside_them() -> None:
     """Who wants to be alone waits until the last of them has gone, and whoever comes after that one waits for it."""
     quarantine = Quarantine()
-    first, second = Suspect(quarantine.together()), Suspect(quarantine.together())
-    await turns()
-    assert (first.is_inside, second.is_inside) == (True, True)
-    alone = Suspect(quarantine.alone())
-    await turns()
-    later = Suspect(quarantine.together())
-    await first.go()
-    await turns()
-    assert (alone.is_inside, later.is_inside) == (False, False)
-    await second.go()
-    await turns()
-    assert (alone.is_inside, later.is_inside) == (True, False)
-    await alone.go()
-    await turns()
-    assert later.is_inside
-    await later.go()
+    first, second = quarantine.ask(alone=False), quarantine.ask(alone=False)
+    alone, later = quarantine.ask(alone=True), quarantine.ask(alone=False)
+    assert inside(first, second, alone, later) == [True, True, False, False]
+    turn(first).end()
+    assert inside(alone, later) == [False, False]
+    turn(second).end()
+    assert inside(alone, later) == [True, False]
+    turn(alone).end()
+    assert inside(later) == [True]
 
 
 async def test_those_that_are_alone_take_turns() -> None:
     """One after the other, in the order in which they came."""
     quarantine = Quarantine()
-    suspects = [Suspect(quarantine.alone()) for _ in range(3)]
-    for place, suspect in enumerate(suspects):
-        await turns()
-        assert [one.is_inside for one in suspects] == [n == place for n in range(3)]
-        await suspect.go()
+    places = [quarantine.ask(alone=True) for _ in range(3)]
+    for one in range(3):
+        assert inside(*places) == [n <= one for n in range(3)]
+        turn(places[one]).end()
 
 
-async def test_whoever_is_ended_while_it_waits_holds_up_nobody() -> None:
-    """A process that stops cancels those that wait."""
+async def test_a_turn_ends_once() -> None:
+    """Whoever ends theirs twice does not end another's."""
     quarantine = Quarantine()
-    inside, waiting = Suspect(quarantine.together()), Suspect(quarantine.alone())
-    await turns()
-    waiting._task.cancel()
-    await asyncio.wait([waiting._task])
-    other = Suspect(quarantine.together())
-    await turns()
-    assert other.is_inside
-    await inside.go()
-    await other.go()
+    places = [quarantine.ask(alone=True) for _ in range(3)]
+    for _ in range(2):
+        turn(places[0]).end()
+    assert inside(*places) == [True, True, False]
+
+
+async def test_a_turn_ends_in_time() -> None:
+    """Whoever takes too long with what comes after is not waited for."""
+    quarantine = Quarantine()
+    first, second = quarantine.ask(alone=True), quarantine.ask(alone=True)
+    turn(first).end_within(0.01)
+    assert await asyncio.wait_for(turn_of(second), 10) is not None
+
+
+async def test_whoever_gives_its_place_up_holds_up_nobody() -> None:
+    """It has no turn, and the next one does not wait for it."""
+    quarantine = Quarantine()
+    first, second, third = (quarantine.ask(alone=True) for _ in range(3))
+    second.set_result(None)
+    turn(first).end()
+    assert inside(third) == [True]
+    assert await turn_of(second) is None
+
+
+@pytest.mark.parametrize("has_come", [False, True])
+async def test_whoever_is_ended_holds_up_nobody(has_come: bool) -> None:
+    """While it waits, and when its turn comes as it is ended."""
+    quarantine = Quarantine()
+    first, second, third = (quarantine.ask(alone=True) for _ in range(3))
+    waiting = asyncio.create_task(turn_of(second))
+    await asyncio.sleep(0)
+    if has_come:
+        turn(first).end()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    turn(first).end()
+    assert inside(third) == [True]
