@@ -16,6 +16,7 @@ import redis.asyncio as aioredis
 
 from schemas.entry import Entry
 from schemas.events import ChannelUnsubscribed
+from schemas.groups import CHANNELS
 from schemas.ids import NAMESPACE
 from schemas.keys import Keys
 
@@ -63,31 +64,40 @@ local function leave_all(key, log, closed, events)
   end
 end
 """
-#: KEYS: 1 names, 2 inbound log. ARGV: 1 a name, 2 when its grant expires, then the fields of `channel.subscribed`, if
-#: that is to be written. When the session has ended, adds nothing, and gives 1 for a name that it had: what is handled
-#: again leads to the same as before.
+#: For scripts whose KEYS[2] is the inbound log and whose ARGV[1] is the entry that asks: one that is settled asks for
+#: nothing any more. A process that waited for the application past its lease would else bring back what its next owner
+#: has ended since. Where the log has no such group nobody can say, and nobody else does anything either.
+_IF_PENDING: Final = f"""
+local pending = redis.pcall('XPENDING', KEYS[2], '{CHANNELS}', ARGV[1], ARGV[1], 1)
+if not pending.err and #pending == 0 then return 0 end
+"""
+#: KEYS: 1 names, 2 inbound log. ARGV: 1 who asks, 2 a name, 3 when its grant expires, then the fields of
+#: `channel.subscribed`, if that is to be written. When the session has ended, adds nothing, and gives 1 for a name that
+#: it had: what is handled again leads to the same as before.
 _JOIN: Final = f"""
-local had = redis.call('HGET', KEYS[1], ARGV[1])
+{_IF_PENDING}
+local had = redis.call('HGET', KEYS[1], ARGV[2])
 local member = had and had ~= '{REVOKED}'
 if redis.call('HEXISTS', KEYS[1], '{ENDED}') == 1 then return member and 1 or 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if #ARGV > 2 and not member then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 3)) end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+if #ARGV > 3 and not member then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4)) end
 return 1
 """
-#: KEYS: 1 names, 2 inbound log, 3 record of the session. ARGV: 1 a name, 2 which grant (when it expires; empty: any),
-#: 3 whether the application takes the name away, then the fields of `channel.unsubscribed`, if that is to be written.
-#: Gives 0 when there is a later grant than that.
+#: KEYS: 1 names, 2 inbound log, 3 record of the session. ARGV: 1 who asks, 2 a name, 3 which grant (when it expires;
+#: empty: any), 4 whether the application takes the name away, then the fields of `channel.unsubscribed`, if that is to
+#: be written. Gives 0 when there is a later grant than that.
 _LEAVE: Final = f"""
-local had = redis.call('HGET', KEYS[1], ARGV[1])
+{_IF_PENDING}
+local had = redis.call('HGET', KEYS[1], ARGV[2])
 local member = had and had ~= '{REVOKED}'
-if member and ARGV[2] ~= '' and ARGV[2] ~= had then return 0 end
-if ARGV[3] == '1' then
-  if had or redis.call('HEXISTS', KEYS[3], 'generation') == 1 then redis.call('HSET', KEYS[1], ARGV[1], '{REVOKED}') end
+if member and ARGV[3] ~= '' and ARGV[3] ~= had then return 0 end
+if ARGV[4] == '1' then
+  if had or redis.call('HEXISTS', KEYS[3], 'generation') == 1 then redis.call('HSET', KEYS[1], ARGV[2], '{REVOKED}') end
 elseif member then
-  redis.call('HDEL', KEYS[1], ARGV[1])
+  redis.call('HDEL', KEYS[1], ARGV[2])
 end
-if #ARGV > 3 and member and redis.call('HEXISTS', KEYS[1], '{ENDED}') == 0 then
-  redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
+if #ARGV > 4 and member and redis.call('HEXISTS', KEYS[1], '{ENDED}') == 0 then
+  redis.call('XADD', KEYS[2], '*', unpack(ARGV, 5))
 end
 return 1
 """
@@ -116,25 +126,29 @@ class Memberships:
         self._leave = client.register_script(_LEAVE)
         self._close = client.register_script(_CLOSE)
 
-    async def join(self, told: Entry, name: str, expires_at: int | None) -> bool:
+    async def join(self, asked: str, told: Entry, name: str, expires_at: int | None) -> bool:
         """Remember `name`, and append `told`, a `channel.subscribed`, if the session was not in it.
 
-        False when the session has ended without it, so that nothing may come of it any more.
+        `asked`: the stream id of the entry that asks. False when that is settled, or the session has ended without it,
+        so that nothing may come of it any more.
         """
         log = self._keys.inbound_of(told.session)
         fields = told.fields() if self._events else []
         keys = [names_key(self._keys, told.session), log]
-        return bool(await self._join(keys=keys, args=[name, expires_at or 0, *fields]))
+        return bool(await self._join(keys=keys, args=[asked, name, expires_at or 0, *fields]))
 
-    async def leave(self, told: Entry, name: str, *, expired: int | None = None, revoked: bool = False) -> bool:
+    async def leave(
+        self, asked: str, told: Entry, name: str, *, expired: int | None = None, revoked: bool = False
+    ) -> bool:
         """Forget `name`, and append `told`, a `channel.unsubscribed`, if the session was in it.
 
-        `expired`: only the grant that expires then; False when there is a later one. `revoked`: remember that.
+        `asked`: the stream id of the entry that asks; False when that is settled. `expired`: only the grant that
+        expires then; False when there is a later one. `revoked`: remember that.
         """
         log = self._keys.inbound_of(told.session)
         fields = told.fields() if self._events else []
         record = self._keys.session_state(log, "auth", told.session)
-        head: list[Any] = [name, "" if expired is None else expired, int(revoked)]
+        head: list[Any] = [asked, name, "" if expired is None else expired, int(revoked)]
         keys = [names_key(self._keys, told.session), log, record]
         return bool(await self._leave(keys=keys, args=[*head, *fields]))
 

@@ -50,18 +50,19 @@ class ChannelsHandler:
         entry = received.entry
         match event := entry.event():
             case SubscribeRequested():
-                return await self._subscribe(entry, event)
+                return await self._subscribe(received, event)
             case WhisperReceived():
                 return rules.whispered(entry, event)
             case UnsubscribeRequested():
-                return await self._unsubscribe(entry, event)
+                return await self._unsubscribe(received, event)
             case SessionResumed():
                 return await self._resume(entry, event)
             case SessionClosed():
                 return rules.ended(entry, await self._memberships.close(entry.session))
         return Outcome.done()
 
-    async def _subscribe(self, entry: Entry, event: SubscribeRequested) -> Outcome:
+    async def _subscribe(self, received: Received, event: SubscribeRequested) -> Outcome:
+        entry = received.entry
         decision = rules.without_asking(event) or rules.signed(entry, event, self._verifier)
         signed = event.auth is not None and isinstance(decision, rules.Grant)
         # What was signed before the application took the channel away looks as what is signed after it.
@@ -76,7 +77,7 @@ class ChannelsHandler:
                 log.error("channels.unauthorized", session=entry.session, problem=decision.problem)
             return rules.refused(entry, event, decision)
         told = entry.follow("subscribed", ChannelSubscribed(channel=event.channel))
-        if not await self._memberships.join(told, event.channel, decision.expires_at):
+        if not await self._memberships.join(received.stream_id, told, event.channel, decision.expires_at):
             return Outcome.done()
         return rules.granted(entry, event, decision)
 
@@ -86,10 +87,11 @@ class ChannelsHandler:
         except BadAnswer as error:  # Repeated it would be as bad, and the client waits for an answer.
             return rules.Refusal(ErrorCode.FORBIDDEN, rules.UNDECIDED, str(error))
 
-    async def _unsubscribe(self, entry: Entry, event: UnsubscribeRequested) -> Outcome:
+    async def _unsubscribe(self, received: Received, event: UnsubscribeRequested) -> Outcome:
+        entry = received.entry
         told = entry.follow("unsubscribed", ChannelUnsubscribed(channel=event.channel, reason=event.reason))
         left = await self._memberships.leave(
-            told, event.channel, expired=event.expires_at, revoked=event.reason == "revoked"
+            received.stream_id, told, event.channel, expired=event.expires_at, revoked=event.reason == "revoked"
         )
         return rules.left(entry, event) if left else Outcome.done()
 

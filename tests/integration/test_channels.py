@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from runtime.bus.dead import DeadLetters
+from runtime.memberships import names_key
 from schemas.channel_auth import channel_auth
 from schemas.entry import Entry
 from schemas.events import (
@@ -21,6 +23,7 @@ from schemas.events import (
     SubscribeRequested,
     UnsubscribeRequested,
 )
+from schemas.groups import CHANNELS
 from schemas.ids import derived
 from schemas.socket_ids import socket_id
 from tests.integration.processors_world import (
@@ -214,6 +217,31 @@ async def test_a_request_that_the_application_fails_on_is_put_aside_and_answered
         [letter] = [one async for one in letters.all()]
         await letters.retry(letter)
         await eventually(partial(granted, world, "channel:private-bad"), 20)
+
+
+async def test_an_answer_that_comes_after_another_owner_has_gone_on_changes_nothing(world: World) -> None:
+    """The application took longer than the lease: the request was handled by the next owner, which has ended the
+    membership by now. The late yes does not bring it back, neither for the others nor when the session is resumed."""
+    inbound, names = world.keys.inbound_of(SESSION), names_key(world.keys, SESSION)
+    server = redis.Redis.from_url(world.settings.redis_url)
+
+    def reply(call: Call) -> Response:
+        if call.body["channel"] == "private-late":
+            entries: Any = server.xrange(inbound)
+            [stream_id] = [name for name, fields in entries if b"private-late" in fields[b"data"]]
+            server.xack(inbound, CHANNELS, stream_id)
+        return JSONResponse({})
+
+    world.app.replies[AUTHORIZE] = reply
+    async with running(world, "auth", "channels"):
+        await opened(world)
+        for channel in ("private-late", "private-a"):
+            await ask(world, channel, None)
+        await eventually(partial(granted, world, "channel:private-a"), 20)
+    server.close()
+    assert await world.client.hkeys(names) == [b"private-a"]
+    assert await world.published("channel:private-late") == []
+    assert [one.payload()["channel"] for one in await log(world, "channel.subscribed")] == ["private-a"]
 
 
 async def granted(world: World, topic: str) -> bool:

@@ -242,7 +242,7 @@ async def test_a_session_that_waits_is_ended_by_the_application(w: World) -> Non
     await w.open()
     memberships = Memberships(w.client, w.keys)
     joined = Entry.of(ChannelSubscribed(channel="news"), id="j", ts=11, session="s", user="7", gateway="g1")
-    assert await memberships.join(joined, "news", None)
+    assert await memberships.join("1-1", joined, "news", None)
     await w.disconnect()
     assert await force(w)
     assert not await force(w)
