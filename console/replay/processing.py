@@ -185,9 +185,10 @@ class Processing:
     async def _end(self, session: str, *, at_last: bool = False) -> None:
         """A session is over by time, or by an order of the application: no entry of this log led to it.
 
-        What it joined before that it joins before that again, unless that was never settled (`at_last`).
+        What it joined before that it joins before that again, and it loses its connection first, unless that was never
+        settled (`at_last`).
         """
-        if self._turns.joins(session) and not at_last:
+        if (self._turns.joins(session) or self._turns.disconnects(session)) and not at_last:
             return
         held = self._ends.pop(session)
         closed = held.record.entry

@@ -204,7 +204,8 @@ class Routing:
             self._tally.identical()
         elif handled.redelivered or entry.id in self._repeated or entry.topic in self._partial:
             # Who subscribed at the second time is not who did at the first; of partial topics it is not known at all.
-            if same:
+            # What led to nothing the second time, since more was there by then, led to something the first time.
+            if same or (handled.redelivered and not was.epoch and handled.outcome == done):
                 self._tally.notes[UNKNOWN_SUBSCRIBERS] += 1
             else:
                 told = {name: before[name] for name in ("deliveries", "content")}

@@ -104,12 +104,19 @@ class Turns:
         """Whether a channel of `session` changed on the log, and the processor of channels has not settled that."""
         return any(_changed(one) and "channels" in one.waits_for for one in self._meeting.get(session, {}).values())
 
+    def disconnects(self, session: str) -> bool:
+        """Whether `session` lost a connection, which led to something, and the auth processor has not settled that."""
+        return any(
+            one.record.entry.type == SessionDisconnected.TYPE and one.known and "auth" in one.waits_for
+            for one in self._meeting.get(session, {}).values()
+        )
+
     def _free(self, one: Settled) -> bool:
         entry, name = one.held.record.entry, one.handled.processor
         if name == "channels" and entry.type in _CHANGES:
             return _changed(one.held) or self.joins(entry.session) or not self._ends(entry.session)
         if name == "channels" and entry.type == SessionClosed.TYPE:
-            return not self._ends(entry.session)
+            return not self.disconnects(entry.session)
         if name != "auth" or not (session := _met(one.held)):
             return True
         met = [other for other in self._meeting[session].values() if name in other.waits_for]

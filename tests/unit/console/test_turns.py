@@ -51,6 +51,11 @@ def disconnection(name: str, generation: int, led_to: str = "") -> Held:
     return one
 
 
+def end(name: str) -> Held:
+    """Session a is over: nobody came back in time."""
+    return held(name, SessionClosed(code=0, reason="", by="gateway"), "channels")
+
+
 def joined(name: str, *, told: bool) -> Held:
     """A request to join a channel; `told`: the log says that the session was let in by it."""
     one = held(name, SubscribeRequested(channel="news"), "channels")
@@ -91,6 +96,7 @@ def order(read: list[Held], settled: list[Held], *, at_last: bool = True) -> lis
         (lambda: [claim("b", 2), claim("c", 3)], ["b", "c"]),
         (lambda: [claim("b", None), claim("c", 2)], ["c", "b"]),
         (lambda: [disconnection("d", 1, "closed"), claim("b", None)], ["d", "b"]),
+        (lambda: [disconnection("d", 1, "suspended"), end("e")], ["d", "e"]),
         (lambda: [joined("s", told=True), disconnection("d", 1, "closed")], ["s", "d"]),
         (lambda: [joined("s", told=False), disconnection("d", 1, "closed")], ["d", "s"]),
         (lambda: [joined("s", told=True), disconnection("d", 1, "closed"), claim("b", None)], ["s", "d", "b"]),
