@@ -116,9 +116,8 @@ class Deliveries:
                     self._deliver(entry)
                     if key == messages:
                         self._delivered = stream_id
-        except (
-            Exception
-        ):  # A gateway that shows signs of life and reads nothing is deaf: it begins anew, as after a cut.
+        # A gateway that reads nothing and shows signs of life is deaf: it begins anew, as after a cut.
+        except Exception:
             log.exception("delivery.reader_broken")
         self._cut = True
         self._wake.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,21 +17,8 @@ from runtime.bus.writer import Writer
 from schemas.entry import Entry
 from schemas.errors import LogUnavailable
 from tests.support.bus import Bus
+from tests.support.defects import broken_once
 from tests.support.waiting import eventually
-
-
-def broken_once(well: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """`well`, which the first time ends as code with a defect in it does."""
-    calls = 0
-
-    async def method(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise AttributeError("'NoneType' object has no attribute 'writelines'")
-        return await well(*arguments, **options)
-
-    return method
 
 
 async def done(bus: Bus) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis.asyncio as aioredis
 
+from ingress.deliveries import Deliveries
 from runtime.bus.servers import connect
 from runtime.settings import Settings
 from schemas.entry import Entry
@@ -20,6 +21,7 @@ from schemas.events import (
 from schemas.topics import channel_topic, session_topic
 from tests.integration.gateway_world import admit, admitted, delivered, gateway, logged, settings_for
 from tests.support.client import Client, SocketClient
+from tests.support.defects import Defect
 from tests.support.redis_server import RedisServer
 from tests.support.verdicts import Verdicts
 from tests.support.waiting import eventually
@@ -91,6 +93,27 @@ async def test_a_gateway_that_fell_behind_sends_its_sessions_back(server: RedisS
         names = await eventually(lambda: _names(redis, settings, 2), 10)
         assert min(names) == "g1"
         await eventually(lambda: _ended(redis, settings, client.session), 10)
+        again = settings.model_copy(update={"gateway_id": max(names)})
+        async with await admitted(server, again, f"https://127.0.0.1:{listener.quic.port}/") as back:
+            assert (await back.ask({"type": "ping"}))["type"] == "pong"
+    await redis.aclose()
+
+
+async def test_a_gateway_that_can_read_no_more_begins_anew(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deaf, it would go on to say that it lives: its sessions come back for what they miss, and it reads as another."""
+    settings = settings_for(server, tmp_path, gateway_id="g1")
+    redis: aioredis.Redis = connect(settings)
+    async with gateway(settings) as listener:
+        client = await admitted(server, settings, f"https://127.0.0.1:{listener.quic.port}/")
+        async with client:
+            with monkeypatch.context() as broken:
+                broken.setattr(Deliveries, "_deliver", Defect())
+                await delivered(redis, settings, *_presences("any", 1))
+                notice = await client.wait_type("disconnect")
+            assert (notice["code"], notice["reconnect"]) == (3010, True)
+        names = await eventually(lambda: _names(redis, settings, 2), 10)
         again = settings.model_copy(update={"gateway_id": max(names)})
         async with await admitted(server, again, f"https://127.0.0.1:{listener.quic.port}/") as back:
             assert (await back.ask({"type": "ping"}))["type"] == "pong"
